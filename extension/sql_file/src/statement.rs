@@ -1,0 +1,303 @@
+//! The one `CREATE MACRO` of a file: signature, body, and what the body names.
+
+use std::{collections::BTreeSet, ops::ControlFlow};
+
+use sqlparser::{
+    ast::{
+        Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, MacroDefinition, ObjectName, OneOrManyWithParens, Spanned, Statement, TableFactor, UnaryOperator, Value, Visit, Visitor,
+    },
+    dialect::DuckDbDialect,
+    keywords::Keyword,
+    parser::{Parser, ParserError},
+    tokenizer::{Token, TokenWithSpan, Tokenizer},
+};
+
+use crate::{Diagnostics, Kind, Literal, Parameter};
+
+/// `integer_in_range(x, 1, 250, …)`: a parameter read through its guard.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    pub(crate) function: String,
+    pub(crate) parameter: String,
+    pub(crate) minimum: Option<Literal>,
+    pub(crate) maximum: Option<Literal>,
+    pub(crate) line: usize,
+}
+
+pub(crate) struct ParsedStatement {
+    pub(crate) name: String,
+    pub(crate) name_line: usize,
+    pub(crate) kind: Kind,
+    pub(crate) parameters: Vec<Parameter>,
+    pub(crate) body: String,
+    pub(crate) calls: Vec<String>,
+    pub(crate) guards: Vec<Guard>,
+    /// Parameters read outside of a guard, with their line. Handing one on by name, `x := x`, is no reading.
+    pub(crate) bare_uses: Vec<(String, usize)>,
+}
+
+pub(crate) fn read(text: &str, diagnostics: &mut Diagnostics) -> Option<ParsedStatement> {
+    let dialect = DuckDbDialect {};
+    let tokens = match Tokenizer::new(&dialect, text).tokenize_with_location() {
+        Ok(tokens) => tokens,
+        Err(error) => {
+            diagnostics.add(error.location.line.max(1) as usize, error.message, "SQL");
+            return None;
+        }
+    };
+    let mut statements = match Parser::new(&dialect).with_tokens_with_locations(tokens.clone()).parse_statements() {
+        Ok(statements) => statements,
+        Err(error) => {
+            let (message, line) = message_and_line(error);
+            diagnostics.add(line, message, "SQL that can be parsed");
+            return None;
+        }
+    };
+    let first_line = tokens
+        .iter()
+        .find(|token| !matches!(token.token, Token::Whitespace(_)))
+        .map_or(1, |token| token.span.start.line as usize);
+    if statements.len() != 1 {
+        diagnostics.add(first_line, format!("{} statements", statements.len()), "one CREATE MACRO");
+        return None;
+    }
+    let Some(Statement::CreateMacro {
+        or_replace: false,
+        temporary: false,
+        name,
+        args,
+        definition,
+    }) = statements.pop()
+    else {
+        diagnostics.add(first_line, "another statement", "CREATE MACRO name(…) AS …");
+        return None;
+    };
+
+    let name_line = name.span().start.line as usize;
+    let mut parameters = Vec::new();
+    for argument in args.unwrap_or_default() {
+        let line = argument.name.span.start.line as usize;
+        let default = match argument.default_expr.as_ref().map(literal) {
+            None => None,
+            Some(Some(default)) => Some(default),
+            Some(None) => {
+                diagnostics.add(line, format!("default of '{}'", argument.name.value), "NULL, a number, a text or a boolean");
+                None
+            }
+        };
+        parameters.push(Parameter {
+            name: argument.name.value,
+            default,
+            line,
+        });
+    }
+
+    let mut reader = BodyReader {
+        parameters: &parameters,
+        lambda_parameters: Vec::new(),
+        calls: BTreeSet::new(),
+        guards: Vec::new(),
+        exempt: Vec::new(),
+        bare_uses: Vec::new(),
+        unqualified: Vec::new(),
+    };
+    let (kind, flow) = match &definition {
+        MacroDefinition::Expr(expression) => (Kind::Scalar, expression.visit(&mut reader)),
+        MacroDefinition::Table(query) => (Kind::Table, query.visit(&mut reader)),
+    };
+    debug_assert!(flow.is_continue());
+    for (column, line) in &reader.unqualified {
+        diagnostics.add(*line, format!("unqualified column '{column}'"), format!("the relation before it, as in 'bar.{column}'"));
+    }
+    let (calls, guards, bare_uses) = (reader.calls.into_iter().collect(), reader.guards, reader.bare_uses);
+
+    Some(ParsedStatement {
+        name: name.to_string(),
+        name_line,
+        kind,
+        body: body(text, &tokens),
+        parameters,
+        calls,
+        guards,
+        bare_uses,
+    })
+}
+
+/// sqlparser ends its messages with `at Line: 3, Column: 7`.
+fn message_and_line(error: ParserError) -> (String, usize) {
+    let message = match error {
+        ParserError::TokenizerError(message) | ParserError::ParserError(message) => message,
+        ParserError::RecursionLimitExceeded => "SQL nested too deeply".to_owned(),
+    };
+    match message.rsplit_once(" at Line: ") {
+        Some((text, place)) => {
+            let line = place.split(',').next().and_then(|line| line.trim().parse().ok()).unwrap_or(1);
+            (text.to_owned(), line)
+        }
+        None => (message, 1),
+    }
+}
+
+/// The text behind `AS` or `AS TABLE` of the statement.
+fn body(text: &str, tokens: &[TokenWithSpan]) -> String {
+    let mut depth = 0_usize;
+    let mut signature_read = false;
+    let mut tokens = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).peekable();
+    while let Some(token) = tokens.next() {
+        match &token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => {
+                depth = depth.saturating_sub(1);
+                signature_read |= depth == 0;
+            }
+            Token::Word(word) if signature_read && word.keyword == Keyword::AS => {
+                if tokens
+                    .peek()
+                    .is_some_and(|next| matches!(&next.token, Token::Word(word) if word.keyword == Keyword::TABLE))
+                {
+                    tokens.next();
+                }
+                break;
+            }
+            _ => {}
+        }
+    }
+    let Some(start) = tokens.peek().map(|token| token.span.start) else {
+        return String::new();
+    };
+    let offset: usize = text.split_inclusive('\n').take(start.line as usize - 1).map(str::len).sum::<usize>()
+        + text
+            .lines()
+            .nth(start.line as usize - 1)
+            .map_or(0, |line| line.chars().take(start.column as usize - 1).map(char::len_utf8).sum());
+    text[offset..].trim_end().trim_end_matches(';').trim_end().to_owned()
+}
+
+/// A literal of a default or a guard; `None` for anything else.
+fn literal(expression: &Expr) -> Option<Literal> {
+    match expression {
+        Expr::Value(value) => match &value.value {
+            Value::Null => Some(Literal::Null),
+            Value::Boolean(value) => Some(Literal::Boolean(*value)),
+            Value::SingleQuotedString(value) => Some(Literal::Text(value.clone())),
+            Value::Number(number, _) => number
+                .parse()
+                .map(Literal::Integer)
+                .or_else(|_| number.parse().map(Literal::Double))
+                .ok(),
+            _ => None,
+        },
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr,
+        } => match literal(expr)? {
+            Literal::Integer(value) => Some(Literal::Integer(-value)),
+            Literal::Double(value) => Some(Literal::Double(-value)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn is_guard(name: &str) -> bool {
+    matches!(
+        name,
+        "integer_in_range" | "number_in_range" | "integer_in_range_or_null" | "number_in_range_or_null"
+    )
+}
+
+/// Walks the body and notes what the rules need.
+struct BodyReader<'a> {
+    parameters: &'a [Parameter],
+    lambda_parameters: Vec<String>,
+    calls: BTreeSet<String>,
+    guards: Vec<Guard>,
+    /// Places of identifiers that stand in a guard or are handed on by name.
+    exempt: Vec<(u64, u64)>,
+    bare_uses: Vec<(String, usize)>,
+    unqualified: Vec<(String, usize)>,
+}
+
+impl BodyReader<'_> {
+    fn arguments(&mut self, name: &ObjectName, arguments: &[FunctionArg]) {
+        let name = name.to_string().to_ascii_lowercase();
+        self.calls.insert(name.clone());
+        let plain = |argument: &FunctionArg| match argument {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expression)) => Some(expression.clone()),
+            _ => None,
+        };
+        for argument in arguments {
+            // `history_sessions := period` hands the parameter on; the callee guards it.
+            if let FunctionArg::Named {
+                arg: FunctionArgExpr::Expr(Expr::Identifier(value)),
+                ..
+            } = argument
+            {
+                self.exempt.push((value.span.start.line, value.span.start.column));
+            }
+        }
+        if name == "in_order" {
+            for value in arguments.iter().filter_map(plain) {
+                if let Expr::Identifier(value) = value {
+                    self.exempt.push((value.span.start.line, value.span.start.column));
+                }
+            }
+        }
+        if is_guard(&name)
+            && let Some(Expr::Identifier(parameter)) = arguments.first().and_then(plain)
+        {
+            self.exempt.push((parameter.span.start.line, parameter.span.start.column));
+            self.guards.push(Guard {
+                function: name,
+                line: parameter.span.start.line as usize,
+                parameter: parameter.value,
+                minimum: arguments.get(1).and_then(plain).as_ref().and_then(literal),
+                maximum: arguments.get(2).and_then(plain).as_ref().and_then(literal),
+            });
+        }
+    }
+}
+
+impl Visitor for BodyReader<'_> {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        match factor {
+            TableFactor::Table {
+                name, args: Some(arguments), ..
+            } => self.arguments(name, &arguments.args),
+            TableFactor::Function { name, args, .. } => self.arguments(name, args),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
+        match expression {
+            Expr::Function(Function {
+                name,
+                args: FunctionArguments::List(list),
+                ..
+            }) => self.arguments(name, &list.args),
+            Expr::Lambda(lambda) => match &lambda.params {
+                OneOrManyWithParens::One(one) => self.lambda_parameters.push(one.name.value.clone()),
+                OneOrManyWithParens::Many(many) => {
+                    self.lambda_parameters.extend(many.iter().map(|one| one.name.value.clone()));
+                }
+            },
+            Expr::Identifier(identifier) => {
+                let line = identifier.span.start.line as usize;
+                let place = (identifier.span.start.line, identifier.span.start.column);
+                if self.parameters.iter().any(|parameter| parameter.name.eq_ignore_ascii_case(&identifier.value)) {
+                    if !self.exempt.contains(&place) {
+                        self.bare_uses.push((identifier.value.clone(), line));
+                    }
+                } else if !self.lambda_parameters.contains(&identifier.value) {
+                    self.unqualified.push((identifier.value.clone(), line));
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,202 @@
+//! Guards: functions that return a parameter's value as the type it is used in, or say what is wrong with it.
+//!
+//! They stand where the value is used. Each message names the function and the parameter, what was given and what is allowed.
+
+use duckdb_neo::{Result, extension::Extension, types::DateValue};
+use jiff::civil::Date;
+
+use crate::{clock, row_function::RowFunction};
+
+const RANGE_PARAMETERS: &[&str] = &["value", "minimum", "maximum", "function_name", "parameter_name"];
+
+pub(crate) fn register(extension: &Extension) -> Result<()> {
+    RowFunction::<i64> {
+        name: "integer_in_range",
+        parameters: RANGE_PARAMETERS,
+        description: "The value as a whole number, if it lies between minimum and maximum (NULL: no limit); else an error that names \
+                      function, parameter, value and range.",
+        example: "SELECT integer_in_range(5, 1, 250, 'scan_breakout', 'consolidation_period') AS x",
+        compute: |arguments| integer(arguments, false),
+    }
+    .register(extension)?;
+    RowFunction::<i64> {
+        name: "integer_in_range_or_null",
+        parameters: RANGE_PARAMETERS,
+        description: "Like integer_in_range, for a parameter that may be NULL.",
+        example: "SELECT integer_in_range_or_null(NULL, 1, 250, 'scan_mine', 'period') AS x",
+        compute: |arguments| integer(arguments, true),
+    }
+    .register(extension)?;
+    RowFunction::<f64> {
+        name: "number_in_range",
+        parameters: RANGE_PARAMETERS,
+        description: "The value as a DOUBLE, if it lies between minimum and maximum (NULL: no limit); else an error that names function, \
+                      parameter, value and range.",
+        example: "SELECT number_in_range(1.5, 0, 100, 'scan_breakout', 'breakout_volume_ratio') AS x",
+        compute: |arguments| number(arguments, false),
+    }
+    .register(extension)?;
+    RowFunction::<f64> {
+        name: "number_in_range_or_null",
+        parameters: RANGE_PARAMETERS,
+        description: "Like number_in_range, for a parameter that may be NULL.",
+        example: "SELECT number_in_range_or_null(NULL, 0, 100, 'scan_breakout', 'max_consolidation_range_pct') AS x",
+        compute: |arguments| number(arguments, true),
+    }
+    .register(extension)?;
+    RowFunction::<bool> {
+        name: "in_order",
+        parameters: &["low", "high", "function_name", "low_name", "high_name"],
+        description: "True, if low is not above high; else an error that names function, both parameters and their values. Numbers are \
+                      compared as numbers, dates as dates; NULL is in order with everything.",
+        example: "SELECT in_order(50, 2000, 'scan_breakout', 'min_price', 'max_price') AS x",
+        compute: in_order,
+    }
+    .register(extension)?;
+    RowFunction::<DateValue> {
+        name: "session_date",
+        parameters: &["value", "function_name", "parameter_name"],
+        description: "The value as a DATE, if it is one or can be read as one (2025-01-15); else an error that names function, parameter \
+                      and value.",
+        example: "SELECT session_date('2025-01-15', 'scan_breakout', 'scan_date') AS x",
+        compute: session_date,
+    }
+    .register(extension)?;
+    RowFunction::<bool> {
+        name: "is_bar_time",
+        parameters: &["type_name", "function_name"],
+        description: "True, if a column of this type can hold the start of a bar in the exchange's wall-clock time: a TIMESTAMP without a \
+                      time zone, or a DATE; else an error that says what to do.",
+        example: "SELECT is_bar_time('TIMESTAMP', 'scan_breakout') AS x",
+        compute: is_bar_time,
+    }
+    .register(extension)
+}
+
+fn integer(arguments: &[Option<&str>], nullable: bool) -> std::result::Result<Option<i64>, String> {
+    // A whole number may arrive as 5, '5' or 5.0.
+    let whole = number(arguments, nullable)?;
+    match whole {
+        Some(value) if value.fract() != 0.0 => Err(format!(
+            "{} must be a whole number {}, got {}",
+            label(arguments),
+            range(arguments),
+            arguments[0].unwrap_or("NULL")
+        )),
+        #[expect(clippy::cast_possible_truncation, reason = "ranges of whole numbers lie far inside of what a double holds exactly")]
+        Some(value) => Ok(Some(value as i64)),
+        None => Ok(None),
+    }
+}
+
+fn number(arguments: &[Option<&str>], nullable: bool) -> std::result::Result<Option<f64>, String> {
+    let Some(given) = arguments[0] else {
+        return if nullable { Ok(None) } else { Err(format!("{} must be {}, got NULL", label(arguments), range(arguments))) };
+    };
+    let limit = |index: usize| arguments[index].map(str::parse::<f64>).transpose();
+    let (Ok(minimum), Ok(maximum)) = (limit(1), limit(2)) else {
+        return Err(format!("{}: the range itself is no pair of numbers", label(arguments)));
+    };
+    match given.trim().parse::<f64>() {
+        Ok(value)
+            if value.is_finite() && minimum.is_none_or(|minimum| value >= minimum) && maximum.is_none_or(|maximum| value <= maximum) =>
+        {
+            Ok(Some(value))
+        }
+        Ok(_) => Err(format!("{} must be {}, got {given}", label(arguments), range(arguments))),
+        Err(_) => Err(format!("{} must be a number {}, got '{given}'", label(arguments), range(arguments))),
+    }
+}
+
+/// `scan_breakout: consolidation_period`
+fn label(arguments: &[Option<&str>]) -> String {
+    format!("{}: {}", arguments[3].unwrap_or("?"), arguments[4].unwrap_or("?"))
+}
+
+/// `between 1 and 250`, `at least 0`, `at most 5` or `finite`
+fn range(arguments: &[Option<&str>]) -> String {
+    match (arguments[1], arguments[2]) {
+        (Some(minimum), Some(maximum)) => format!("between {minimum} and {maximum}"),
+        (Some(minimum), None) => format!("at least {minimum}"),
+        (None, Some(maximum)) => format!("at most {maximum}"),
+        (None, None) => "finite".to_owned(),
+    }
+}
+
+fn in_order(arguments: &[Option<&str>]) -> std::result::Result<Option<bool>, String> {
+    let (Some(low), Some(high)) = (arguments[0], arguments[1]) else {
+        return Ok(Some(true));
+    };
+    let ordered = match (low.parse::<f64>(), high.parse::<f64>()) {
+        (Ok(low), Ok(high)) => low <= high,
+        // Dates and times of one length sort as texts.
+        _ => low <= high,
+    };
+    if ordered {
+        return Ok(Some(true));
+    }
+    let name = |index: usize| arguments[index].unwrap_or("?");
+    Err(format!("{}: {} ({low}) must not be above {} ({high})", name(2), name(3), name(4)))
+}
+
+fn session_date(arguments: &[Option<&str>]) -> std::result::Result<Option<DateValue>, String> {
+    let name = |index: usize| arguments[index].unwrap_or("?");
+    let wrong = |given: &str| format!("{}: {} must be a date such as 2025-01-15, got {given}", name(1), name(2));
+    let Some(given) = arguments[0] else { return Err(wrong("NULL")) };
+    let date = given.trim();
+    // A TIMESTAMP at midnight is a date.
+    let date = date.strip_suffix(" 00:00:00").unwrap_or(date);
+    let is_iso = date.len() == 10 && date.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    let parsed = if is_iso { date.parse::<Date>().ok() } else { None };
+    let parsed = parsed.ok_or_else(|| wrong(&format!("'{given}'")))?;
+    let days = parsed.since(Date::constant(1970, 1, 1)).map_err(|error| error.to_string())?.get_days();
+    Ok(Some(DateValue(days)))
+}
+
+fn is_bar_time(arguments: &[Option<&str>]) -> std::result::Result<Option<bool>, String> {
+    let function = arguments[1].unwrap_or("?");
+    match arguments[0].unwrap_or("NULL") {
+        "TIMESTAMP" | "TIMESTAMP_S" | "TIMESTAMP_MS" | "TIMESTAMP_NS" | "DATE" => Ok(Some(true)),
+        given if given.contains("TIME ZONE") => Err(format!(
+            "{function}: column ts of the source is {given}, expected TIMESTAMP in the exchange's wall-clock time; \
+             make a view with {}(ts, 'America/New_York') AS ts, or use 'scanner ingest --timezone'",
+            clock::TO_EXCHANGE_TIME
+        )),
+        given => Err(format!(
+            "{function}: column ts of the source is {given}, expected TIMESTAMP, the start of the bar in the exchange's wall-clock time; \
+             make a view with CAST(ts AS TIMESTAMP) AS ts, or use 'scanner ingest'"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_arrive_in_any_notation() {
+        for given in ["5", "5.0", " 5 ", "5e0"] {
+            assert_eq!(integer(&[Some(given), Some("1"), Some("250"), Some("f"), Some("p")], false), Ok(Some(5)));
+        }
+    }
+
+    #[test]
+    fn messages_name_function_parameter_value_and_range() {
+        let message = |given, minimum, maximum| number(&[given, minimum, maximum, Some("scan_x"), Some("n")], false).unwrap_err();
+        assert_eq!(message(Some("0"), Some("1"), Some("250")), "scan_x: n must be between 1 and 250, got 0");
+        assert_eq!(message(Some("-1"), Some("0"), None), "scan_x: n must be at least 0, got -1");
+        assert_eq!(message(Some("abc"), Some("0"), None), "scan_x: n must be a number at least 0, got 'abc'");
+        assert_eq!(message(None, Some("0"), None), "scan_x: n must be at least 0, got NULL");
+        assert_eq!(message(Some("NaN"), Some("0"), None), "scan_x: n must be at least 0, got NaN");
+        let fraction = integer(&[Some("2.5"), Some("1"), Some("9"), Some("scan_x"), Some("n")], false).unwrap_err();
+        assert_eq!(fraction, "scan_x: n must be a whole number between 1 and 9, got 2.5");
+    }
+
+    #[test]
+    fn dates_are_iso_and_real() {
+        assert_eq!(session_date(&[Some("1970-01-02"), Some("f"), Some("p")]).map(|date| date.map(|date| date.0)), Ok(Some(1)));
+        for wrong in ["2025-02-30", "15.01.2025", "2025-01-15 09:50:00", "today", "", "2025-1-5"] {
+            assert!(session_date(&[Some(wrong), Some("f"), Some("p")]).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Stockscan's DuckDB extension: every file of `sql/` as a macro of `system.main`, and the few functions that SQL cannot express.
+//!
+//! The same crate builds the loadable `stockscan.duckdb_extension` (feature `loadable`) and the library that the engine links in (feature
+//! `static`). It keeps no connection and no state of its own.
+
+mod clock;
+mod guards;
+mod registry;
+mod row_function;
+
+pub use row_function::caught;
+
+use duckdb_loadable_macros::duckdb_entrypoint_c_api_v2;
+use duckdb_neo::{Result, extension::Extension};
+
+/// The version of DuckDB that the loadable file is built for and loads in.
+pub const DUCKDB_VERSION: &str = "v2.0.0";
+
+#[duckdb_entrypoint_c_api_v2(extension_name = "stockscan", api_version = "v2.0.0")]
+fn entrypoint(extension: &Extension) -> Result<()> {
+    caught("stockscan", || {
+        guards::register(extension)?;
+        clock::register(extension)?;
+        registry::register(extension)
+    })
+}

@@ -1,0 +1,77 @@
+//! The macros made of `sql/`: the build script checks the files and writes them down, this registers them.
+
+use duckdb_neo::{
+    Result, ToValue, Value,
+    connection::FFILink,
+    extension::Extension,
+    logical_type::LogicalTypeID,
+    macro_function::{MacroBody, MacroFunctionBuilder},
+    parameter::Parameters,
+    signature::{FunctionDocumentationBuilder, FunctionParameter, SignatureBuilder},
+    types::Any,
+};
+
+struct Function {
+    name: &'static str,
+    is_table: bool,
+    description: &'static str,
+    categories: &'static [&'static str],
+    examples: &'static [&'static str],
+    parameters: &'static [(&'static str, Option<Default>)],
+    body: &'static str,
+}
+
+#[derive(Clone, Copy)]
+#[expect(dead_code, reason = "the files of sql/ decide which kinds of defaults there are")]
+enum Default {
+    Null,
+    Boolean(bool),
+    Integer(i64),
+    Double(f64),
+    Text(&'static str),
+}
+
+impl ToValue for Default {
+    fn value<C: FFILink + ?Sized>(&self, link: &C) -> Result<Value> {
+        match self {
+            // A NULL without a type: a typed one would not cast to what the body wants.
+            Default::Null => Value::null(link, &link.logical_type_create_from_id(LogicalTypeID::SqlNull, Parameters::None)?),
+            Default::Boolean(value) => value.value(link),
+            Default::Integer(value) => match i32::try_from(*value) {
+                Ok(value) => value.value(link),
+                Err(_) => value.value(link),
+            },
+            Default::Double(value) => value.value(link),
+            Default::Text(value) => value.value(link),
+        }
+    }
+}
+
+static FUNCTIONS: &[Function] = include!(concat!(env!("OUT_DIR"), "/functions.rs"));
+
+/// Registers every macro. Parameters stay untyped: bodies cast them where they are used.
+pub(crate) fn register(extension: &Extension) -> Result<()> {
+    for function in FUNCTIONS {
+        let mut documentation = FunctionDocumentationBuilder::new().description(function.description);
+        for example in function.examples {
+            documentation = documentation.add_example("", *example);
+        }
+        for category in function.categories {
+            documentation = documentation.add_category(*category);
+        }
+        let mut signature = SignatureBuilder::new().documentation(documentation);
+        for (name, default) in function.parameters {
+            let parameter = FunctionParameter::new::<Any>(*name);
+            signature = signature.param(match default {
+                Some(default) => parameter.default_value(*default),
+                None => parameter,
+            });
+        }
+        let body = match function.is_table {
+            true => MacroBody::Table(function.body.to_owned()),
+            false => MacroBody::Scalar(function.body.to_owned()),
+        };
+        MacroFunctionBuilder::new(function.name, signature, body).register(extension)?;
+    }
+    Ok(())
+}

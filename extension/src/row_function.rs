@@ -1,0 +1,131 @@
+//! Scalar functions that turn the texts of one row into one value, checked as early as their arguments are known.
+
+use std::{
+    any::Any as StdAny,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use duckdb_neo::{
+    DuckDBType, Error, Result,
+    bind_arguments::BindArguments,
+    connection::{Context, FFILink},
+    data_chunk::VectorCollection,
+    enums::FunctionProperty,
+    extension::Extension,
+    scalar::{ScalarBindCallbacks, ScalarCallbacks, ScalarFunctionBuilder},
+    signature::{FunctionDocumentationBuilder, FunctionParameter, SignatureBuilder},
+    vector::{Unknown, Vector, WritableVectorElement},
+};
+
+/// Runs a callback so that a panic in it is an error of this query. DuckDB would take a panic for a corrupt process and refuse every
+/// later query on the database.
+///
+/// # Errors
+/// What the callback returns, or the panic's message.
+pub fn caught<T>(function: &str, callback: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(callback)).unwrap_or_else(|panic| {
+        let message = message(panic.as_ref());
+        Err(Error::invalid_input(format!(
+            "{function} failed on an error of its own, which should be reported: {message}. Nothing was changed"
+        )))
+    })
+}
+
+fn message(panic: &(dyn StdAny + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}
+
+/// A function's result type: one that is written as it is.
+pub(crate) trait Output: DuckDBType + for<'a> WritableVectorElement<Write<'a> = Self> + Sized + 'static {}
+impl<T: DuckDBType + for<'a> WritableVectorElement<Write<'a> = T> + 'static> Output for T {}
+
+/// What a row's value is made of: its arguments as text, `None` for NULL.
+pub(crate) type Compute<R> = fn(&[Option<&str>]) -> std::result::Result<Option<R>, String>;
+
+/// A scalar function over texts. Whatever else is given is cast to text by DuckDB, so that messages can quote it.
+pub(crate) struct RowFunction<R: Output> {
+    /// Name in SQL.
+    pub(crate) name: &'static str,
+    /// Parameters in order.
+    pub(crate) parameters: &'static [&'static str],
+    /// For the catalogue.
+    pub(crate) description: &'static str,
+    /// For the catalogue; run as a test.
+    pub(crate) example: &'static str,
+    /// A row's value.
+    pub(crate) compute: Compute<R>,
+}
+
+impl<R: Output> RowFunction<R> {
+    pub(crate) fn register(self, extension: &Extension) -> Result<()> {
+        let documentation = FunctionDocumentationBuilder::new()
+            .description(self.description)
+            .add_example("", self.example)
+            .add_category("blocks");
+        let mut signature = SignatureBuilder::new().documentation(documentation).return_type(R::logical_type(extension)?);
+        for parameter in self.parameters {
+            signature = signature.param(FunctionParameter::new::<String>(*parameter));
+        }
+        ScalarFunctionBuilder::new(self.name, signature, self)
+            .set_property(FunctionProperty::HasSpecialNullHandling(true))
+            .with_bind()
+            .register(extension)
+    }
+
+    fn value(&self, arguments: &[Option<&str>]) -> Result<Option<R>> {
+        (self.compute)(arguments).map_err(Error::invalid_input)
+    }
+}
+
+impl<R: Output> ScalarCallbacks for RowFunction<R> {
+    type BindData = ();
+    type InitData = ();
+
+    fn exec(
+        &self,
+        _bind_data: Option<&()>,
+        _init_data: Option<&mut ()>,
+        _context: &Context,
+        vectors: &mut VectorCollection,
+        output: Vector<'_, Unknown>,
+    ) -> Result<()> {
+        caught(self.name, || {
+            let rows = vectors.row_count()?;
+            let readers = (0..self.parameters.len())
+                .map(|index| vectors.get_vector_at::<String>(index)?.reader())
+                .collect::<Result<Vec<_>>>()?;
+            let mut output = output.cast::<R>()?;
+            output.set_size(rows)?;
+            let mut writer = output.writer()?;
+            let mut arguments = Vec::with_capacity(readers.len());
+            for row in 0..rows {
+                arguments.clear();
+                for reader in &readers {
+                    arguments.push(reader.get(row)?);
+                }
+                writer.set(row, self.value(&arguments)?)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl<R: Output> ScalarBindCallbacks for RowFunction<R> {
+    /// Raises the error of constant arguments while the query is planned, so that it does not depend on there being a row.
+    fn bind(&self, context: &Context, arguments: BindArguments<'_>) -> Result<()> {
+        caught(self.name, || {
+            let text = String::logical_type(context)?;
+            let mut texts = Vec::with_capacity(self.parameters.len());
+            for index in 0..arguments.len()? {
+                let Some(value) = arguments.value(index)? else { return Ok(()) };
+                texts.push(if value.is_null()? { None } else { context.value_cast(&value, &text)?.get::<String>()? });
+            }
+            let arguments: Vec<_> = texts.iter().map(Option::as_deref).collect();
+            self.value(&arguments).map(|_| ())
+        })
+    }
+}
