@@ -1,14 +1,14 @@
 //! The macros made of `sql/`: the build script checks the files and writes them down, this registers them.
 
 use duckdb_neo::{
-    Result, ToValue, Value,
+    Result, ToValue,
     connection::FFILink,
     extension::Extension,
-    logical_type::LogicalTypeID,
+    logical_type::LogicalType,
     macro_function::{MacroBody, MacroFunctionBuilder},
-    parameter::Parameters,
     signature::{FunctionDocumentationBuilder, FunctionParameter, SignatureBuilder},
     types::Any,
+    value::Value,
 };
 
 struct Function {
@@ -35,7 +35,7 @@ impl ToValue for Default {
     fn value<C: FFILink + ?Sized>(&self, link: &C) -> Result<Value> {
         match self {
             // A NULL without a type: a typed one would not cast to what the body wants.
-            Default::Null => Value::null(link, &link.logical_type_create_from_id(LogicalTypeID::SqlNull, Parameters::None)?),
+            Default::Null => Value::null(link, &LogicalType::from_text(link, "\"NULL\"")?),
             Default::Boolean(value) => value.value(link),
             Default::Integer(value) => match i32::try_from(*value) {
                 Ok(value) => value.value(link),

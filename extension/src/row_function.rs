@@ -14,6 +14,9 @@ use duckdb_neo::{
     extension::Extension,
     scalar::{ScalarBindCallbacks, ScalarCallbacks, ScalarFunctionBuilder},
     signature::{FunctionDocumentationBuilder, FunctionParameter, SignatureBuilder},
+    logical_type::LogicalType,
+    types::Any,
+    value::Value,
     vector::{Unknown, Vector, WritableVectorElement},
 };
 
@@ -46,7 +49,9 @@ impl<T: DuckDBType + for<'a> WritableVectorElement<Write<'a> = T> + 'static> Out
 /// What a row's value is made of: its arguments as text, `None` for NULL.
 pub(crate) type Compute<R> = fn(&[Option<&str>]) -> std::result::Result<Option<R>, String>;
 
-/// A scalar function over texts. Whatever else is given is cast to text by DuckDB, so that messages can quote it.
+/// A scalar function over arguments of any type, read as text so that messages can quote them.
+///
+/// Arguments are parameters of a query, so nearly always constants; reading them value by value costs nothing that matters.
 pub(crate) struct RowFunction<R: Output> {
     /// Name in SQL.
     pub(crate) name: &'static str,
@@ -68,7 +73,7 @@ impl<R: Output> RowFunction<R> {
             .add_category("blocks");
         let mut signature = SignatureBuilder::new().documentation(documentation).return_type(R::logical_type(extension)?);
         for parameter in self.parameters {
-            signature = signature.param(FunctionParameter::new::<String>(*parameter));
+            signature = signature.param(FunctionParameter::new::<Any>(*parameter));
         }
         ScalarFunctionBuilder::new(self.name, signature, self)
             .set_property(FunctionProperty::HasSpecialNullHandling(true))
@@ -76,9 +81,14 @@ impl<R: Output> RowFunction<R> {
             .register(extension)
     }
 
-    fn value(&self, arguments: &[Option<&str>]) -> Result<Option<R>> {
-        (self.compute)(arguments).map_err(Error::invalid_input)
+    fn value(&self, texts: &[Option<String>]) -> Result<Option<R>> {
+        let arguments: Vec<_> = texts.iter().map(Option::as_deref).collect();
+        (self.compute)(&arguments).map_err(Error::invalid_input)
     }
+}
+
+fn as_text(value: &Value, context: &Context, text: &LogicalType) -> Result<Option<String>> {
+    if value.is_null()? { Ok(None) } else { context.value_cast(value, text)?.get::<String>() }
 }
 
 impl<R: Output> ScalarCallbacks for RowFunction<R> {
@@ -89,25 +99,21 @@ impl<R: Output> ScalarCallbacks for RowFunction<R> {
         &self,
         _bind_data: Option<&()>,
         _init_data: Option<&mut ()>,
-        _context: &Context,
+        context: &Context,
         vectors: &mut VectorCollection,
         output: Vector<'_, Unknown>,
     ) -> Result<()> {
         caught(self.name, || {
             let rows = vectors.row_count()?;
-            let readers = (0..self.parameters.len())
-                .map(|index| vectors.get_vector_at::<String>(index)?.reader())
-                .collect::<Result<Vec<_>>>()?;
+            let inputs = (0..self.parameters.len()).map(|index| vectors.get_untyped_vector_at(index)).collect::<Result<Vec<_>>>()?;
+            let text = String::logical_type(context)?;
             let mut output = output.cast::<R>()?;
             output.set_size(rows)?;
             let mut writer = output.writer()?;
-            let mut arguments = Vec::with_capacity(readers.len());
             for row in 0..rows {
-                arguments.clear();
-                for reader in &readers {
-                    arguments.push(reader.get(row)?);
-                }
-                writer.set(row, self.value(&arguments)?)?;
+                let texts =
+                    inputs.iter().map(|input| as_text(&input.get_value_slow(row)?, context, &text)).collect::<Result<Vec<_>>>()?;
+                writer.set(row, self.value(&texts)?)?;
             }
             Ok(())
         })
@@ -122,10 +128,9 @@ impl<R: Output> ScalarBindCallbacks for RowFunction<R> {
             let mut texts = Vec::with_capacity(self.parameters.len());
             for index in 0..arguments.len()? {
                 let Some(value) = arguments.value(index)? else { return Ok(()) };
-                texts.push(if value.is_null()? { None } else { context.value_cast(&value, &text)?.get::<String>()? });
+                texts.push(as_text(&value, context, &text)?);
             }
-            let arguments: Vec<_> = texts.iter().map(Option::as_deref).collect();
-            self.value(&arguments).map(|_| ())
+            self.value(&texts).map(|_| ())
         })
     }
 }

@@ -1,0 +1,80 @@
+//! `cargo xtask …`: what a contributor or a first-time user runs. Nothing beyond the standard library, so that it builds in a moment.
+
+mod extension;
+mod python;
+mod run;
+
+use std::process::ExitCode;
+
+use run::{Outcome, cargo, root, step};
+
+const HELP: &str = "\
+cargo xtask demo        build everything, make a market, run a scan on it, say what to try next
+cargo xtask test        all tests: Rust, SQL files, the command, the Python client with the loaded extension
+cargo xtask extension   build dist/stockscan.duckdb_extension for this platform
+cargo xtask bench       benchmarks; they check their answers and print ratios
+cargo xtask lint        format and clippy, warnings are errors";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let rest = arguments.get(1..).unwrap_or_default();
+    let outcome = match arguments.first().map(String::as_str) {
+        Some("demo") => demo(),
+        Some("test") => test(),
+        Some("extension") => extension::build().map(|_| ()),
+        Some("bench") => bench(rest),
+        Some("lint") => lint(),
+        None | Some("help" | "--help" | "-h") => {
+            println!("{HELP}");
+            Ok(())
+        }
+        Some(other) => Err(format!("unknown command '{other}'; expected one of\n{HELP}")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demo() -> Outcome {
+    step("Building the scanner command (the first time compiles DuckDB, which takes a while: about 20 minutes on two cores)");
+    cargo(&["build", "--package", "scanner"])?;
+    step("A market to try it on");
+    run::command(run::target_directory()?.join("debug/scanner")).arg("demo").run()
+}
+
+fn test() -> Outcome {
+    let python = python::environment()?;
+    step("The loadable extension");
+    let extension = extension::build()?;
+    step("Rust tests: the engine, every SQL file, the properties of every scanner, the command, the README");
+    cargo(&["test", "--workspace"])?;
+    step("The same SQL files, and an independent breakout, through the Python client with the loaded extension");
+    run::command(python)
+        .args(["-m", "pytest", "-q", "tests/python"])
+        .env("STOCKSCAN_EXTENSION", extension)
+        .env("STOCKSCAN_SCANNER", run::target_directory()?.join("debug/scanner"))
+        .run()
+}
+
+fn bench(arguments: &[String]) -> Outcome {
+    let python = python::environment()?;
+    let extension = extension::build()?;
+    cargo(&["build", "--package", "scanner"])?;
+    run::command(python)
+        .arg("bench/run.py")
+        .args(arguments)
+        .env("STOCKSCAN_EXTENSION", extension)
+        .env("STOCKSCAN_SCANNER", run::target_directory()?.join("debug/scanner"))
+        .run()
+}
+
+fn lint() -> Outcome {
+    cargo(&["fmt", "--all", "--check"])?;
+    cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    step(&format!("linted {}", root().display()));
+    Ok(())
+}
