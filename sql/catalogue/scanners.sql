@@ -1,0 +1,29 @@
+-- One scanner: a table macro whose name starts with scan_, built in or made by CREATE MACRO in any attached database.
+--
+-- Reads DuckDB's catalogue, which is the only list of scanners there is. A macro of your own documents itself by
+-- COMMENT ON MACRO TABLE scan_mine IS '…', in the form that the files of sql/ have: a sentence, prose, `@param` lines.
+--
+-- @column scanner name without the scan_ in front, as `scanner run` takes it.
+-- @column function_name name in SQL.
+-- @column database_name database that holds it; system for those built in.
+-- @column schema_name schema that holds it.
+-- @column is_built_in whether it came with Stockscan.
+-- @column title its first sentence.
+-- @column documentation all of its documentation.
+-- @column parameters names of its parameters, in order.
+-- @column examples statements to try.
+-- @example SELECT scanner, title FROM scanners()
+CREATE MACRO scanners() AS TABLE
+SELECT
+    substr(entry.function_name, 6) AS scanner,
+    entry.function_name,
+    entry.database_name,
+    entry.schema_name,
+    entry.internal AS is_built_in,
+    regexp_extract(coalesce(entry.comment, entry.description, ''), '^(.*?)(\n\n|$)', 1) AS title,
+    coalesce(entry.comment, entry.description) AS documentation,
+    entry.parameters,
+    entry.examples
+FROM duckdb_functions() AS entry
+WHERE entry.function_type = 'table_macro' AND starts_with(entry.function_name, 'scan_')
+ORDER BY substr(entry.function_name, 6), entry.database_name, entry.schema_name
