@@ -1,1 +1,23 @@
+//! Opens DuckDB with Stockscan linked in, calls its functions by name with bound values, and streams Arrow batches.
+//!
+//! Knows nothing of command lines or HTTP. Everything that computes is SQL; this checks names against the catalogue, binds values, keeps
+//! deadlines and says clearly what went wrong.
 
+mod call;
+mod catalogue;
+mod error;
+mod funnel;
+mod ingest;
+mod open;
+mod query;
+mod session;
+
+pub use call::{Argument, Call};
+pub use catalogue::{Parameter, Scanner, Signature};
+pub use duckdb::{Connection, InterruptHandle, ProgressHandle, types::Value};
+pub use error::{Error, Result};
+pub use funnel::{Funnel, Step};
+pub use ingest::{Ingest, IngestReport, Label, Progress, Rejected};
+pub use open::{Engine, Location, Options};
+pub use query::{Flow, Query};
+pub use session::SessionRange;

@@ -44,7 +44,7 @@ SELECT
     CAST(bar.low AS DOUBLE) AS low,
     CAST(bar.close AS DOUBLE) AS close,
     CAST(bar.volume AS BIGINT) AS volume,
-    CAST(bar.ts AS TIME)
+    CAST(CAST(bar.ts AS TIMESTAMP) AS TIME)
     <= latest_visible_start(cutoff_time, integer_in_range(bar_minutes, 1, 1440, called_by, 'bar_minutes'), called_by, 'cutoff_time') AS by_cutoff
 FROM query_table(source) AS bar
 WHERE
@@ -53,10 +53,10 @@ WHERE
     AND bar.ts
     <= session_date(last_date, called_by, 'last_date')
     + latest_visible_start(cutoff_time, integer_in_range(bar_minutes, 1, 1440, called_by, 'bar_minutes'), called_by, 'cutoff_time')
-    AND (session_start IS NULL OR CAST(bar.ts AS TIME) >= clock_time(session_start, called_by, 'session_start'))
+    AND (session_start IS NULL OR CAST(CAST(bar.ts AS TIMESTAMP) AS TIME) >= clock_time(session_start, called_by, 'session_start'))
     AND (
         session_end IS NULL
-        OR CAST(bar.ts AS TIME)
+        OR CAST(CAST(bar.ts AS TIMESTAMP) AS TIME)
         <= latest_visible_start(session_end, integer_in_range(bar_minutes, 1, 1440, called_by, 'bar_minutes'), called_by, 'session_end')
     )
     AND (symbols IS NULL OR list_contains(symbols, CAST(bar.symbol AS VARCHAR)))
@@ -68,5 +68,5 @@ WHERE
     AND CAST(bar.high AS DOUBLE) < CAST('Infinity' AS DOUBLE)
     AND CAST(bar.close AS DOUBLE) > 0
     AND CAST(bar.close AS DOUBLE) < CAST('Infinity' AS DOUBLE)
-    AND bar.volume >= 0
-    AND bar.volume < 9223372036854774784
+    AND CAST(bar.volume AS DOUBLE) >= 0
+    AND CAST(bar.volume AS DOUBLE) < 9223372036854774784

@@ -67,7 +67,14 @@ WITH symbol_sessions AS (
         symbols := symbols,
         called_by := called_by
     ) AS bar
-    WHERE in_order(scan_date, end_date, called_by, 'scan_date', 'end_date')
+    WHERE
+        in_order(
+            session_date(scan_date, called_by, 'scan_date'),
+            session_date(coalesce(CAST(end_date AS VARCHAR), CAST(scan_date AS VARCHAR)), called_by, 'end_date'),
+            called_by,
+            'scan_date',
+            'end_date'
+        )
     GROUP BY bar.symbol, bar.session_date
 )
 

@@ -36,4 +36,12 @@ FROM session_bars(
     symbols := symbols,
     called_by := called_by
 ) AS bar
-WHERE bar.by_cutoff AND in_order(scan_date, end_date, called_by, 'scan_date', 'end_date')
+WHERE
+    bar.by_cutoff
+    AND in_order(
+        session_date(scan_date, called_by, 'scan_date'),
+        session_date(coalesce(CAST(end_date AS VARCHAR), CAST(scan_date AS VARCHAR)), called_by, 'end_date'),
+        called_by,
+        'scan_date',
+        'end_date'
+    )

@@ -23,7 +23,7 @@ WITH bar_keys AS (
         CAST(bar.low AS DOUBLE) AS low,
         CAST(bar.close AS DOUBLE) AS close,
         CAST(bar.volume AS DOUBLE) AS volume,
-        CAST(bar.ts AS TIME) AS clock
+        CASE WHEN isfinite(CAST(bar.ts AS TIMESTAMP)) THEN CAST(CAST(bar.ts AS TIMESTAMP) AS TIME) END AS clock
     FROM query_table(source) AS bar
     WHERE is_bar_time(typeof(bar.ts), 'check_bars')
 ),
@@ -35,8 +35,8 @@ symbol_defects AS (
         [
             {
                 'defect': 'no_symbol_or_time',
-                'bars': count(*) FILTER (WHERE bar_keys.symbol IS NULL OR bar_keys.ts IS NULL),
-                'first_ts': min(bar_keys.ts) FILTER (WHERE bar_keys.symbol IS NULL OR bar_keys.ts IS NULL)
+                'bars': count(*) FILTER (WHERE bar_keys.symbol IS NULL OR bar_keys.clock IS NULL),
+                'first_ts': min(bar_keys.ts) FILTER (WHERE bar_keys.symbol IS NULL OR bar_keys.clock IS NULL)
             },
             {
                 'defect': 'bad_price',
@@ -84,10 +84,10 @@ symbol_defects AS (
             {
                 'defect': 'off_the_grid',
                 'bars': count(*) FILTER (
-                    WHERE epoch_us(bar_keys.ts) % 86400000000 % (60000000 * integer_in_range(bar_minutes, 1, 1440, 'check_bars', 'bar_minutes')) != 0
+                    WHERE bar_keys.clock IS NOT NULL AND epoch_us(bar_keys.ts) % 86400000000 % (60000000 * integer_in_range(bar_minutes, 1, 1440, 'check_bars', 'bar_minutes')) != 0
                 ),
                 'first_ts': min(bar_keys.ts) FILTER (
-                    WHERE epoch_us(bar_keys.ts) % 86400000000 % (60000000 * integer_in_range(bar_minutes, 1, 1440, 'check_bars', 'bar_minutes')) != 0
+                    WHERE bar_keys.clock IS NOT NULL AND epoch_us(bar_keys.ts) % 86400000000 % (60000000 * integer_in_range(bar_minutes, 1, 1440, 'check_bars', 'bar_minutes')) != 0
                 )
             },
             {
@@ -127,7 +127,7 @@ kinds AS (
     SELECT kind.position, kind.defect, kind.ignored_by_scanners, kind.meaning
     FROM (
         VALUES
-        (1, 'no_symbol_or_time', true, 'symbol or ts is NULL'),
+        (1, 'no_symbol_or_time', true, 'symbol or ts is NULL, or ts is infinite'),
         (2, 'bad_price', true, 'a price is NULL, NaN, infinite or not above zero'),
         (3, 'high_below_low', true, 'the high is below the low'),
         (4, 'bad_volume', true, 'the volume is NULL, NaN, infinite or negative'),
@@ -143,7 +143,7 @@ SELECT
     kinds.defect,
     CAST(coalesce(sum(found.defect.bars), 0) AS BIGINT) AS bars,
     count(DISTINCT found.symbol) FILTER (WHERE found.defect.bars > 0) AS symbols,
-    arg_min(found.symbol, found.defect.first_ts) FILTER (WHERE found.defect.bars > 0) AS first_symbol,
+    arg_min_null(found.symbol, {'ts': found.defect.first_ts, 'symbol': found.symbol}) FILTER (WHERE found.defect.bars > 0) AS first_symbol,
     min(found.defect.first_ts) AS first_ts,
     any_value(kinds.ignored_by_scanners) AS ignored_by_scanners,
     any_value(kinds.meaning) AS meaning

@@ -18,8 +18,9 @@ SELECT
     max(bar.ts) AS last_bar,
     CAST(sum(bar.volume) AS BIGINT) AS volume
 FROM session_bars(
-    '0001-01-01',
-    '9999-12-31',
+    -- Every date that a TIMESTAMP_NS can be compared with.
+    '1678-01-01',
+    '2261-12-31',
     source := source,
     bar_minutes := bar_minutes,
     session_start := session_start,

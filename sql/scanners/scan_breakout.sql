@@ -57,7 +57,8 @@ WITH sessions AS (
         session.*,
         max(session.previous_high) OVER baseline AS resistance,
         min(session.previous_low) OVER baseline AS support,
-        avg(session.previous_close) OVER baseline AS baseline_close,
+        -- A sliding avg() of doubles depends on how many rows lie before the window, in its last digits; that of a list does not.
+        list_avg(list(session.previous_close) OVER baseline) AS baseline_close,
         avg(session.previous_volume_by_cutoff) OVER baseline AS baseline_volume,
         count(session.previous_session_date) OVER baseline AS baseline_sessions,
         min(session.previous_session_date) OVER baseline AS baseline_start

@@ -1,0 +1,466 @@
+"""Benchmarks of Stockscan. Every competitor must give the same answer; what is printed is ratios measured in one run.
+
+usage: run.py [--data FILE.parquet] [--symbols N] [--sessions N] [--only NAME] [--repetitions N]
+"""
+
+import argparse
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+
+import duckdb
+
+HERE = Path(__file__).resolve().parent
+EXTENSION = os.environ.get("STOCKSCAN_EXTENSION", str(HERE.parent / "dist" / "stockscan.duckdb_extension"))
+SCANNER = os.environ.get("STOCKSCAN_SCANNER")
+ROW_GROUP = 122_880
+BAR_COLUMNS = ["symbol", "ts", "open", "high", "low", "close", "volume"]
+
+# The scanner's own defaults, and settings that let through whatever is above its range: three rows prove little.
+DEFAULTS = {
+    "latest_start": "09:49:00", "consolidation_period": 5, "min_price": 50, "max_price": 2000, "min_volume": 10000,
+    "max_results_per_day": 3, "min_probability_score": 10, "breakout_volume_ratio": 1.5, "resistance_break_pct": 0.5,
+}
+LOOSE = DEFAULTS | {
+    "min_price": 0, "max_price": 1e9, "min_volume": 0, "max_results_per_day": 10000, "min_probability_score": 0,
+    "breakout_volume_ratio": 0, "resistance_break_pct": 0,
+}
+
+
+class Report:
+    """What is printed, and what went wrong."""
+
+    def __init__(self):
+        self.failures, self.missed, self.current = [], [], ""
+
+    def section(self, name: str, title: str):
+        self.current = name
+        print(f"\n{name}: {title}", flush=True)
+
+    def line(self, name: str, figure: str, detail: str = ""):
+        print(f"  {name:<58} {figure:>10}  {detail}".rstrip(), flush=True)
+
+    def figure(self, name: str, value: float, unit: str, target: str, met: bool, detail: str = ""):
+        """A figure with its target. A missed one is said, not failed: other work on the machine moves figures, never answers."""
+        if not met:
+            self.missed.append(f"{self.current}: {name}, {value:.2f}{unit}")
+        self.line(name, f"{value:.2f}{unit}", f"target {target}: {'ok' if met else 'MISSED'}{'; ' + detail if detail else ''}")
+
+    def check(self, name: str, right: bool, detail: str = ""):
+        """Something that is right or wrong on any machine."""
+        if not right:
+            self.fail(f"{name}: {detail}")
+        else:
+            self.line(name, "ok", detail)
+
+    def fail(self, message: str):
+        self.failures.append(f"{self.current}: {message}")
+        print(f"  FAILED  {message}", flush=True)
+
+
+class Market:
+    """The bars as a DuckDB file and as a Parquet file of the same order, made once and kept in the cache folder."""
+
+    def __init__(self, arguments: argparse.Namespace, cache: Path, extension: Path):
+        self.cache, self.extension = cache, extension
+        if arguments.data:
+            status = Path(arguments.data).stat()
+            made_from, bars = f"{Path(arguments.data).resolve()} {status.st_size} {status.st_mtime}", literal(arguments.data)
+            select = f"SELECT symbol, ts, open, high, low, close, CAST(volume AS BIGINT) AS volume FROM {bars}"
+        else:
+            select = f"FROM demo_bars({arguments.symbols}, {arguments.sessions})"
+            with self.connect(":memory:", read_only=False) as connection:
+                macros = "SELECT function_name, macro_definition FROM duckdb_functions() WHERE starts_with(function_name, 'demo_') ORDER BY ALL"
+                made_from = select + str(connection.execute(macros).fetchall())
+        folder = cache / f"bars-{hashlib.sha256((made_from + duckdb.__version__).encode()).hexdigest()[:12]}"
+        self.folder, self.database, self.parquet = folder, str(folder / "bars.duckdb"), str(folder / "bars.parquet")
+        if not (folder / "complete").exists():
+            print(f"Making the bars once, in {folder} …", flush=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            with self.connect(self.database, read_only=False) as connection:
+                connection.execute(f"CREATE TABLE bars AS SELECT * FROM ({select}) ORDER BY CAST(ts AS DATE), symbol, ts")
+                connection.execute(f"COPY (FROM bars) TO {literal(self.parquet)}")
+            (folder / "complete").touch()
+        self.connection = self.connect(self.database, read_only=True)
+        self.rows = self.connection.execute("SELECT count(*) FROM bars").fetchone()[0]
+        days = self.connection.execute("SELECT DISTINCT CAST(ts AS DATE) AS day FROM bars ORDER BY day").fetchall()
+        self.sessions = [day.isoformat() for (day,) in days]
+        if len(self.sessions) < 12:
+            sys.exit(f"run.py: the data must hold at least 12 sessions, it holds {len(self.sessions)}")
+        # The first sessions are there to look back on.
+        self.range = self.sessions[-min(50, len(self.sessions) - 10):]
+        self.one = [self.sessions[-1]]
+
+    def connect(self, database: str, read_only: bool) -> duckdb.DuckDBPyConnection:
+        connection = duckdb.connect(database, read_only=read_only, config={"allow_unsigned_extensions": "true"})
+        connection.execute(f"LOAD {literal(str(self.extension))}")
+        return connection
+
+
+def literal(value) -> str:
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
+
+
+def settings_of(sessions: list[str], settings: dict) -> dict:
+    return settings | {"scan_date": sessions[0], "end_date": sessions[-1]}
+
+
+def scan(settings: dict, source: str = "bars") -> str:
+    """The scanner's statement; parameters that have their default value are left out, as anyone would."""
+    given = {name: value for name, value in settings.items() if name not in ("scan_date", "latest_start") and value != DEFAULTS.get(name)}
+    if source != "bars":
+        given["source"] = source
+    if settings["end_date"] == settings["scan_date"]:
+        del given["end_date"]
+    return "FROM scan_breakout(" + ", ".join([literal(settings["scan_date"]), *(f"{name} := {literal(value)}" for name, value in given.items())]) + ")"
+
+
+def hand_written(name: str, settings: dict) -> str:
+    """A file of hand_written/ with its parameters filled in as literals, so that nothing of it is planned later than the scanner's."""
+    sql = (HERE / "hand_written" / f"{name}.sql").read_text(encoding="utf-8")
+    for parameter in sorted(settings, key=len, reverse=True):
+        sql = sql.replace(f"${parameter}", literal(settings[parameter]))
+    return sql
+
+
+def same(one, other) -> bool:
+    """Equal, floats to 1e-9 of their size."""
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(same(*pair) for pair in zip(one, other))
+    if isinstance(one, float) or isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9)
+    return one == other
+
+
+def difference(one: list, other: list) -> str:
+    first = next((index for index, pair in enumerate(zip(one, other)) if not same(*pair)), min(len(one), len(other)))
+    return f"{len(one)} and {len(other)} rows, first difference in row {first + 1}: {one[first:first + 1]} and {other[first:first + 1]}"
+
+
+def measure(competitors: dict, repetitions: int) -> dict[str, list[float]]:
+    """Seconds of each, interleaved, every second round backwards, after one round that does not count."""
+    seconds = {name: [] for name in competitors}
+    for repetition in range(-1, repetitions):
+        for name in list(competitors)[:: 1 if repetition % 2 else -1]:
+            start = time.perf_counter()
+            competitors[name]()
+            if repetition >= 0:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def ratio(of: list[float], to: list[float]) -> float:
+    """The median over the rounds of one run, so that a slow moment of the machine weighs on both."""
+    return statistics.median(one / other for one, other in zip(of, to))
+
+
+def median_ms(seconds: list[float]) -> str:
+    return f"{1000 * statistics.median(seconds):.1f} ms"
+
+
+def fastest(seconds: dict[str, list[float]], names) -> str:
+    return min(names, key=lambda name: statistics.median(seconds[name]))
+
+
+class Bench:
+    """The sections. Each is a method; its name is what --only takes."""
+
+    def __init__(self, market: Market, report: Report, repetitions: int):
+        self.market, self.report, self.repetitions = market, report, repetitions
+        self.connection = market.connection
+
+    def rows(self, sql: str) -> list[tuple]:
+        return self.connection.execute(sql).fetchall()
+
+    def answers_agree(self, sessions: list[str], competitors, source: str = "bars") -> bool:
+        """Every competitor against the scanner, with its defaults and with loose limits. competitors: name -> settings -> rows."""
+        right, counts = True, []
+        for kind in (DEFAULTS, LOOSE, LOOSE | {"consolidation_period": 1}):
+            settings = settings_of(sessions, kind)
+            expected = self.rows(scan(settings, source))
+            counts.append(len(expected))
+            for name, answer in competitors.items():
+                given = answer(settings)
+                if not same(expected, given):
+                    right = False
+                    self.report.fail(f"scan_breakout and {name} disagree over {len(sessions)} session(s): {difference(expected, given)}")
+        if right:
+            self.report.line("same rows from everyone", "ok", f"{counts[0]} rows by default, {counts[1]} and {counts[2]} with loose limits")
+        return right
+
+    def against_hand_written(self, sessions: list[str], variants: list[str], repetitions: int, shortcuts: tuple = ()):
+        settings = settings_of(sessions, DEFAULTS)
+        if not self.answers_agree(sessions, {name: lambda given, name=name: self.rows(hand_written(name, given)) for name in variants}):
+            return
+        queries = {"scan_breakout": scan(settings)} | {name: hand_written(name, settings) for name in variants}
+        seconds = measure({name: lambda sql=sql: self.rows(sql) for name, sql in queries.items()}, repetitions)
+        for name in queries:
+            self.report.line(name, median_ms(seconds[name]))
+        if shortcuts:
+            best = fastest(seconds, [name for name in variants if name not in shortcuts])
+            value = ratio(seconds["scan_breakout"], seconds[best])
+            self.report.line("scan_breakout to the best that reads all history", f"{value:.2f}x", f"to {best}")
+        best = fastest(seconds, variants)
+        value = ratio(seconds["scan_breakout"], seconds[best])
+        detail = f"to {best}" + ("; ABOVE 1.30x" if value > 1.3 else "")
+        self.report.figure("scan_breakout to the best hand-written SQL", value, "x", "at most 1.10x", value <= 1.1, detail)
+
+    def one_session(self):
+        """One session against the best hand-written SQL"""
+        self.against_hand_written(self.market.one, ["single_pass", "two_steps", "history_apart", "shortlist"], 2 * self.repetitions, ("shortlist",))
+
+    def range_of_sessions(self):
+        """A range of sessions against the best hand-written SQL"""
+        self.against_hand_written(self.market.range, ["single_pass", "two_steps", "history_apart"], self.repetitions)
+
+    def polars(self):
+        """Parquet: against Polars, one session and the range"""
+        import polars
+        import polars_breakout
+
+        self.report.line("Polars", polars.__version__, f"{polars.thread_pool_size()} threads; DuckDB {duckdb.__version__}, "
+                         f"{self.rows('SELECT current_setting($$threads$$)')[0][0]} threads")
+        parquet = self.market.parquet
+        variants = {
+            f"{engine}, {order}": lambda given, engine=engine, order=order: polars_breakout.breakout(parquet, given, engine, order)
+            for engine, order in polars_breakout.VARIANTS
+        }
+        for sessions in (self.market.one, self.market.range):
+            settings, label = settings_of(sessions, DEFAULTS), f"{len(sessions)} session(s)"
+            if not self.answers_agree(sessions, variants, parquet):
+                continue
+            trial = measure({name: lambda answer=answer: answer(settings) for name, answer in variants.items()}, 1)
+            best = fastest(trial, variants)
+            seconds = measure(
+                {"scan_breakout": lambda: self.rows(scan(settings, parquet)), best: lambda: variants[best](settings)},
+                max(3, self.repetitions // 2),
+            )
+            for name in variants:
+                self.report.line(f"{label}: Polars, {name}, one try", median_ms(trial[name]))
+            self.report.line(f"{label}: scan_breakout over Parquet", median_ms(seconds["scan_breakout"]))
+            self.report.line(f"{label}: Polars, {best}", median_ms(seconds[best]))
+            value = ratio(seconds[best], seconds["scan_breakout"])
+            self.report.figure(f"{label}: Polars, its best, to scan_breakout", value, "x", "at least 3x", value >= 3)
+
+    def session_against_range(self):
+        """One session against its share of the range"""
+        one, many = settings_of(self.market.one, DEFAULTS), settings_of(self.market.range, DEFAULTS)
+        expected = [row for session in self.market.range for row in self.rows(scan(settings_of([session], DEFAULTS)))]
+        given = self.rows(scan(many))
+        right = same(expected, given)
+        self.report.check("the range is the union of its sessions", right, f"{len(given)} rows" if right else difference(expected, given))
+        seconds = measure({"one": lambda: self.rows(scan(one)), "range": lambda: self.rows(scan(many))}, self.repetitions)
+        share = [value / len(self.market.range) for value in seconds["range"]]
+        self.report.line("one session", median_ms(seconds["one"]))
+        self.report.line(f"the range of {len(self.market.range)}, per session", median_ms(share))
+        value = ratio(seconds["one"], share)
+        self.report.line("one session to a session of the range", f"{value:.2f}x", "so much more does a loop over sessions cost than a range")
+
+    def profile(self, sql: str) -> list[dict]:
+        """The scans of the statement's plan, as measured."""
+        found, todo = [], [json.loads(self.rows(f"EXPLAIN (ANALYZE, FORMAT json) {sql}")[0][1])]
+        while todo:
+            node = todo.pop()
+            if isinstance(node, list):
+                todo += node
+            elif isinstance(node, dict):
+                todo += node.values()
+                if "SCAN" in str(node.get("type", "")) and "rows_scanned" in node:
+                    found.append(node)
+        return found
+
+    def plan(self):
+        """The plan: only the needed days and columns are read"""
+        settings = settings_of(self.market.one, DEFAULTS)
+        first = f"DATE '{settings['scan_date']}' - {2 * settings['consolidation_period'] + 10}"
+        # Whole days: the scanned session's bars up to the cutoff lie symbol by symbol all over it.
+        needed = f"ts >= {first} AND ts < DATE '{settings['scan_date']}' + 1"
+        rows = self.rows(f"SELECT count(*) FROM bars WHERE {needed}")[0][0]
+        for label, source in (("table", "bars"), ("Parquet", self.market.parquet)):
+            scans = self.profile(scan(settings, source))
+            groups, of = (sum(node.get(key, 0) for node in scans) for key in ("row_groups_scanned", "total_row_groups_to_scan"))
+            scanned = sum(node["rows_scanned"] for node in scans)
+            # The needed days lie side by side: their row groups, and one more where they begin inside of one.
+            limit = (math.ceil(rows / ROW_GROUP) + 1) * len(scans)
+            detail = f"{groups} of {of} row groups, {scanned:,} of {self.market.rows:,} rows for {rows:,} of the needed days"
+            self.report.check(f"{label}: only the needed days", 0 < groups <= limit and scanned <= limit * ROW_GROUP, detail)
+        self.rows(f"CREATE OR REPLACE TEMP TABLE wide_bars AS SELECT *, ts AS received_at, symbol || '.X' AS venue FROM bars WHERE {needed}")
+        columns = sorted({column for node in self.profile(scan(settings, "wide_bars")) for column in node["extra_info"]["Projections"]})
+        self.report.check("a wider table: only the needed columns", set(columns) <= set(BAR_COLUMNS) and len(columns) > 0, ", ".join(columns))
+        self.rows("DROP TABLE wide_bars")
+
+    def memory(self):
+        """Peak memory of the range in a process of its own"""
+        sql = scan(settings_of(self.market.range, DEFAULTS))
+        expected = [[str(value) for value in row] for row in self.rows(sql)]
+        for limit in (None, "1GB"):
+            label = f"{len(self.market.range)} sessions of {self.market.rows:,} bars, " + (f"memory_limit {limit}" if limit else "no limit")
+            done = subprocess.run(
+                [sys.executable, HERE / "peak_memory.py", self.market.extension, self.market.database, sql, *filter(None, [limit])],
+                capture_output=True, text=True,
+            )
+            if done.returncode != 0:
+                self.report.fail(f"{label}: {done.stderr.strip()[-500:]}")
+                continue
+            found = json.loads(done.stdout)
+            # Neither threads nor memory change a digit, so that texts are compared.
+            if found["answer"] != expected:
+                self.report.fail(f"{label}: another answer than without: {found['rows']} and {len(expected)} rows")
+                continue
+            gibibytes = found["bytes"] / 2**30
+            self.report.figure(label, gibibytes, " GiB", "below 1 GiB", gibibytes < 1)
+
+    def scanner_command(self) -> str | None:
+        if SCANNER and Path(SCANNER).exists():
+            return SCANNER
+        self.report.fail(f"not run: no scanner command at STOCKSCAN_SCANNER={SCANNER or '(not set)'}")
+        return None
+
+    def run_command(self, *arguments) -> str:
+        done = subprocess.run([SCANNER, *map(str, arguments)], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"scanner {' '.join(map(str, arguments))} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+        return done.stdout
+
+    def command(self):
+        """The command: a scan and its start-up"""
+        if not self.scanner_command():
+            return
+        settings = settings_of(self.market.one, DEFAULTS)
+        # A copy, for the command may open it for writing, which this process's own connection would stop.
+        database = self.market.folder / "command.duckdb"
+        shutil.copyfile(self.market.database, database)
+        run = ["run", "--database", database, "--scanner-type", "breakout", "--date", settings["scan_date"]]
+        expected = self.rows(scan(settings))
+        lines = list(csv.reader(io.StringIO(self.run_command(*run, "--format", "csv"))))[1:]
+        try:
+            right = all(
+                same(value, reader_of(value)(field))
+                for row, line in zip(expected, lines, strict=True)
+                for value, field in zip(row, line, strict=True)
+            )
+        except ValueError:
+            right = False
+        self.report.check("scanner run --format csv gives the query's rows", right, f"{len(expected)} rows" if right else f"{expected} and {lines}")
+        seconds = measure({
+            "query": lambda: self.rows(scan(settings)),
+            "command": lambda: self.run_command(*run),
+            "start": lambda: self.run_command("sql", "SELECT 1", "--database", database),
+        }, self.repetitions)
+        self.report.line("the bare query in this process", median_ms(seconds["query"]))
+        self.report.line("scanner run, from start to end", median_ms(seconds["command"]))
+        value = ratio(seconds["command"], seconds["query"])
+        self.report.figure("scanner run to the bare query", value, "x", "below 2x", value < 2)
+        start = 1000 * statistics.median(seconds["start"])
+        self.report.figure("start-up: scanner sql 'SELECT 1'", start, " ms", "below 100 ms", start < 100)
+        database.unlink()
+
+    def ingest(self):
+        """Ingest: against DuckDB's own INSERT … SELECT of the same file"""
+        if not self.scanner_command():
+            return
+        first = self.market.sessions[-min(20, len(self.market.sessions))]
+        folder = Path(tempfile.mkdtemp(dir=self.market.folder))
+        try:
+            for kind in ("parquet", "csv"):
+                file = folder / f"some_bars.{kind}"
+                self.connection.execute(f"COPY (FROM bars WHERE ts >= DATE '{first}') TO {literal(str(file))}")
+                self.ingest_one(file, folder, kind)
+        finally:
+            shutil.rmtree(folder)
+
+    def ingest_one(self, file: Path, folder: Path, kind: str):
+        own, scanners = folder / f"duckdb_{kind}.duckdb", folder / f"scanner_{kind}.duckdb"
+
+        def insert_select():
+            own.unlink(missing_ok=True)
+            with duckdb.connect(str(own)) as connection:
+                types = "symbol VARCHAR, ts TIMESTAMP, open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE, volume BIGINT"
+                connection.execute(f"CREATE TABLE bars ({types})")
+                connection.execute(f"INSERT INTO bars SELECT {', '.join(BAR_COLUMNS)} FROM {literal(str(file))}")
+
+        def ingest():
+            scanners.unlink(missing_ok=True)
+            self.run_command("ingest", file, "--database", scanners)
+
+        def again():
+            self.run_command("ingest", file, "--database", scanners)
+
+        seconds = measure({"insert": insert_select, "ingest": ingest}, 3)
+        expected, given = self.fingerprint(own), self.fingerprint(scanners)
+        self.report.check(f"{kind}: the same bars", expected == given, f"{given[0]:,} rows" if expected == given else f"{expected} and {given}")
+        second = measure({"again": again}, 2)["again"]
+        self.report.check(f"{kind}: a second ingest adds nothing", self.fingerprint(scanners) == given)
+        self.report.line(f"{kind}: INSERT … SELECT", median_ms(seconds["insert"]))
+        self.report.line(f"{kind}: scanner ingest", median_ms(seconds["ingest"]))
+        value = ratio(seconds["ingest"], seconds["insert"])
+        self.report.figure(f"{kind}: scanner ingest to INSERT … SELECT", value, "x", "at most 1.50x", value <= 1.5)
+        value = statistics.median(second) / statistics.median(seconds["ingest"])
+        self.report.figure(f"{kind}: the second ingest to the first", value, "x", "below 1x", value < 1)
+
+    def fingerprint(self, database: Path) -> tuple:
+        with duckdb.connect(str(database), read_only=True) as connection:
+            return connection.execute(f"SELECT count(*), sum(hash({', '.join(BAR_COLUMNS)})) FROM bars").fetchone()
+
+    SECTIONS = [one_session, range_of_sessions, polars, session_against_range, plan, memory, command, ingest]
+
+
+def reader_of(value):
+    """How a CSV field of this value is read back."""
+    return date.fromisoformat if isinstance(value, date) else type(value)
+
+
+def main() -> int:
+    names = [section.__name__ for section in Bench.SECTIONS]
+    parser = argparse.ArgumentParser(prog="run.py", description="Benchmarks that check their answers and print ratios.")
+    parser.add_argument("--data", metavar="FILE.parquet", help="real bars instead of the demo market")
+    parser.add_argument("--symbols", type=int, default=500, help="symbols of the demo market (default 500)")
+    parser.add_argument("--sessions", type=int, default=60, help="sessions of the demo market (default 60)")
+    parser.add_argument("--only", metavar="NAME", choices=names, action="append", help=f"one section: {', '.join(names)}; may be repeated")
+    parser.add_argument("--repetitions", type=int, default=9, help="timed rounds (default 9)")
+    arguments = parser.parse_args()
+    if not Path(EXTENSION).exists():
+        sys.exit(f"run.py: no extension at {EXTENSION}; build it with 'cargo xtask extension', or set STOCKSCAN_EXTENSION")
+
+    cache = Path(tempfile.gettempdir()) / "stockscan-bench"
+    # DuckDB takes the entry point's name from the file's; and a rebuild during the run must not change what is measured.
+    loaded = Path(tempfile.mkdtemp(prefix="stockscan-bench-")) / "stockscan.duckdb_extension"
+    shutil.copyfile(EXTENSION, loaded)
+    try:
+        market, report = Market(arguments, cache, loaded), Report()
+        print(f"{market.rows:,} bars, {len(market.sessions)} sessions from {market.sessions[0]} to {market.sessions[-1]}; "
+              f"range of {len(market.range)} sessions; {os.cpu_count()} processors")
+        bench = Bench(market, report, arguments.repetitions)
+        for section in Bench.SECTIONS:
+            if arguments.only and section.__name__ not in arguments.only:
+                continue
+            report.section(section.__name__, section.__doc__)
+            try:
+                section(bench)
+            except (duckdb.Error, RuntimeError, ImportError) as error:
+                report.fail(str(error))
+    finally:
+        shutil.rmtree(loaded.parent)
+
+    print(f"\n{len(report.failures)} failed, {len(report.missed)} targets missed")
+    for failure in report.failures:
+        print(f"  failed: {failure}")
+    for missed in report.missed:
+        print(f"  missed: {missed}")
+    return 1 if report.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,230 @@
+//! The command line: one definition that parses, helps and completes.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "scanner",
+    version,
+    about = "Stock scanners inside DuckDB: which stocks were worth a look at that minute, with the evidence, and nothing that was not yet known then",
+    after_help = "Start with:  scanner demo\nResults go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 bad usage."
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// DuckDB database file [default: market.duckdb]
+    #[arg(long, global = true, env = "STOCKSCAN_DATABASE", value_name = "FILE")]
+    pub(crate) database: Option<PathBuf>,
+    /// Relation with the bars: a table, view or Parquet file [default: bars]
+    #[arg(long, global = true, value_name = "RELATION")]
+    pub(crate) source: Option<String>,
+    /// Length of a bar in minutes; 1440 for daily bars
+    #[arg(long, global = true, value_name = "MINUTES", default_value_t = 1)]
+    pub(crate) bar_minutes: u32,
+    /// Threads for queries [default: one per processor]
+    #[arg(long, global = true)]
+    pub(crate) threads: Option<u32>,
+    /// Memory for queries, such as 2GB [default: 80 % of the machine's]
+    #[arg(long, global = true, value_name = "SIZE")]
+    pub(crate) memory_limit: Option<String>,
+    /// Never write to the database
+    #[arg(long, global = true)]
+    pub(crate) read_only: bool,
+    /// Say more on standard error
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+    /// Say nothing on standard error but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a market to try things on, run a scan on it, say where to go next
+    Demo(Demo),
+    /// Run a scanner on a session, or on a range of them
+    Run(Run),
+    /// List the scanners, or one scanner's parameters
+    List(List),
+    /// Run SQL with all functions in it: one statement, a script on standard input, or interactively
+    Sql(Sql),
+    /// Take CSV, Parquet or JSON files into the table of bars
+    Ingest(IngestFiles),
+    /// Look for defects in the bars
+    Check(Check),
+    /// Say what is here: versions, database, who holds it, configuration, and what to do about each problem
+    Doctor,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  scanner demo --symbols 500")]
+pub(crate) struct Demo {
+    /// How many stocks
+    #[arg(long, default_value_t = 50)]
+    pub(crate) symbols: u32,
+    /// How many sessions; the last one is 2025-01-15
+    #[arg(long, default_value_t = 60)]
+    pub(crate) sessions: u32,
+    /// Another seed is another market
+    #[arg(long, default_value_t = 42)]
+    pub(crate) seed: i64,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scanner run --scanner-type breakout --date 2025-01-15
+  scanner run --scanner-type breakout --cutoff 10:30 --set min_price=100 --set resistance_break_pct=0.2 --explain
+  scanner run --scanner-type breakout --date 2025-01-06 --end-date 2025-01-15 --format csv --output breakouts.csv")]
+pub(crate) struct Run {
+    /// Which scanner; 'scanner list' names them
+    #[arg(long, short = 't', value_name = "NAME")]
+    pub(crate) scanner_type: String,
+    /// The session to scan, or the first of a range [default: the latest in the data]
+    #[arg(long, value_name = "DATE")]
+    pub(crate) date: Option<String>,
+    /// The last session of a range [default: the same session]
+    #[arg(long, value_name = "DATE")]
+    pub(crate) end_date: Option<String>,
+    /// Time of day up to which bars are seen [default: the scanner's own]
+    #[arg(long, value_name = "HH:MM")]
+    pub(crate) cutoff: Option<String>,
+    /// A parameter of the scanner; may be given again for others
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub(crate) settings: Vec<String>,
+    /// Only these symbols
+    #[arg(long, value_name = "A,B")]
+    pub(crate) symbols: Option<String>,
+    /// Regular hours of an exchange, such as NSE or NYSE; 'FROM markets()' lists them
+    #[arg(long, value_name = "CODE")]
+    pub(crate) market: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+    /// Print the filter funnel: how many symbols survive each condition
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// Print the SQL statement instead of running it
+    #[arg(long)]
+    pub(crate) sql: bool,
+    /// Stop after this many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  scanner list\n  scanner list breakout")]
+pub(crate) struct List {
+    /// A scanner, for its parameters
+    pub(crate) scanner: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scanner sql \"FROM scan_breakout('2025-01-15')\"
+  scanner sql \"SELECT * FROM sessions() ORDER BY session_date DESC LIMIT 5\" --format csv
+  scanner sql < script.sql")]
+pub(crate) struct Sql {
+    /// The statement; without one: a script from standard input, or an interactive session on a terminal
+    pub(crate) query: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scanner ingest bars.parquet
+  scanner ingest day1.csv day2.csv --map ts=timestamp --map symbol=ticker
+  scanner ingest INFY.csv --symbol-from-file --map ts=date+time
+  scanner ingest polygon.csv --timezone America/New_York --label end
+A bar that is stored already stays as it is, so the same files can be taken in again.")]
+pub(crate) struct IngestFiles {
+    /// CSV, Parquet or JSON files, by their endings; .gz and .zst too
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The file's column for a column of the bars; two joined by + are a date and a time
+    #[arg(long, value_name = "COLUMN=FILE_COLUMN")]
+    pub(crate) map: Vec<String>,
+    /// The symbol of files that hold only one and do not say which
+    #[arg(long, conflicts_with = "symbol_from_file")]
+    pub(crate) symbol: Option<String>,
+    /// The file's name up to its first dot is the symbol
+    #[arg(long)]
+    pub(crate) symbol_from_file: bool,
+    /// IANA time zone of the exchange's clock, for timestamps that carry a zone or count from 1970
+    #[arg(long, value_name = "ZONE")]
+    pub(crate) timezone: Option<String>,
+    /// IANA time zone in which timestamps without a zone are written [default: the exchange's clock]
+    #[arg(long, value_name = "ZONE", requires = "timezone")]
+    pub(crate) file_timezone: Option<String>,
+    /// strptime format of timestamps that are not recognised, such as '%d/%m/%Y %H:%M'
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) timestamp_format: Option<String>,
+    /// What a timestamp marks
+    #[arg(long, value_enum, default_value_t = LabelArgument::Start)]
+    pub(crate) label: LabelArgument,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LabelArgument {
+    /// The start of the bar
+    Start,
+    /// The end of the bar
+    End,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  scanner check --market NSE")]
+pub(crate) struct Check {
+    /// Regular hours of an exchange, such as NSE or NYSE
+    #[arg(long, value_name = "CODE")]
+    pub(crate) market: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Where rows go and how they look.
+#[derive(Debug, Args)]
+pub(crate) struct Output {
+    /// How to write the rows [default: by the ending of --output, else table]
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<Format>,
+    /// Write the rows to a file
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Aligned columns, numbers rounded, for people
+    Table,
+    /// Comma-separated values with a header
+    Csv,
+    /// One array of objects
+    Json,
+    /// One object a line
+    Ndjson,
+    /// Apache Parquet
+    Parquet,
+    /// Arrow IPC stream
+    Arrow,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        super::Arguments::command().debug_assert();
+    }
+}

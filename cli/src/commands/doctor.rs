@@ -1,0 +1,73 @@
+//! `scanner doctor`
+
+use std::path::{Path, PathBuf};
+
+use stockscan_engine::{Engine, Error, Location, Options, Result};
+
+use super::{counted, database, single};
+use crate::arguments::Global;
+
+pub(crate) fn run(global: &Global) -> Result<()> {
+    let line = |what: &str, text: &str| println!("{:<14} {text}", console::style(what).bold());
+    let memory = Engine::open(Options::memory())?;
+    line("scanner", env!("CARGO_PKG_VERSION"));
+    line("DuckDB", &single(&memory, "SELECT version()")?);
+    line("scanners", &single(&memory, "SELECT string_agg(scanner, ', ') FROM scanners()")?);
+    let path = database(global);
+    line("database", &path.display().to_string());
+
+    let failed = if path.exists() {
+        let engine = Engine::open(Options {
+            location: Location::File(path.clone()),
+            read_only: true,
+            threads: global.threads,
+            memory_limit: global.memory_limit.clone(),
+            source: global.source.clone(),
+        });
+        engine.and_then(|engine| examine(&engine, global)).map_or_else(Some, |lines| {
+            for (what, text) in lines {
+                line(&what, &text);
+            }
+            None
+        })
+    } else {
+        Some(Error::NoDatabase(path))
+    };
+    for (place, file) in configuration_files() {
+        line("configuration", &format!("{} ({place})", state(&file)));
+    }
+    match failed {
+        Some(error) => Err(error),
+        None => {
+            println!("nothing needs doing");
+            Ok(())
+        }
+    }
+}
+
+fn examine(engine: &Engine, global: &Global) -> Result<Vec<(String, String)>> {
+    let mut lines = Vec::new();
+    let mut line = |what: &str, text: String| lines.push((what.to_owned(), text));
+    line("size", single(engine, "SELECT database_size FROM pragma_database_size() LIMIT 1")?);
+    let own = single(engine, "SELECT coalesce(string_agg(scanner, ', '), 'none') FROM scanners() WHERE NOT is_built_in")?;
+    line("your scanners", own);
+    match engine.session_range(global.bar_minutes)? {
+        Some(range) => line("bars", format!("{} from {} to {}", counted(range.count, "session"), range.first, range.last)),
+        None => return Err(Error::Invalid(format!("{} has no bars that can be scanned; 'scanner check' says what is wrong with them", engine.name()))),
+    }
+    Ok(lines)
+}
+
+fn configuration_files() -> Vec<(&'static str, PathBuf)> {
+    let home = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".config")));
+    let mut files = Vec::new();
+    if let Some(home) = home {
+        files.push(("yours", home.join("stockscan/config.json")));
+    }
+    files.push(("this folder's", PathBuf::from("scanner_config.json")));
+    files
+}
+
+fn state(file: &Path) -> String {
+    format!("{} {}", file.display(), if file.is_file() { "found; this version does not read it yet" } else { "not there, which is fine" })
+}

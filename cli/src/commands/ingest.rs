@@ -1,0 +1,93 @@
+//! `scanner ingest`
+
+use std::time::Instant;
+
+use stockscan_engine::{Error, Ingest, IngestReport, Label, Result};
+
+use super::{Access, counted, open};
+use crate::{
+    arguments::{Global, IngestFiles, LabelArgument},
+    progress,
+};
+
+pub(crate) fn run(global: &Global, files: &IngestFiles) -> Result<()> {
+    let map = files.map.iter().map(|entry| {
+        let (column, file_column) = entry
+            .split_once('=')
+            .ok_or_else(|| Error::Invalid(format!("--map {entry}: expected COLUMN=FILE_COLUMN, such as --map ts=timestamp")))?;
+        Ok((column.trim().to_owned(), file_column.trim().to_owned()))
+    });
+    let ingest = Ingest {
+        files: files.files.clone(),
+        map: map.collect::<Result<_>>()?,
+        symbol: files.symbol.clone(),
+        symbol_from_file: files.symbol_from_file,
+        time_zone: files.timezone.clone(),
+        file_time_zone: files.file_timezone.clone(),
+        timestamp_format: files.timestamp_format.clone(),
+        label: match files.label {
+            LabelArgument::Start => Label::Start,
+            LabelArgument::End => Label::End,
+        },
+        bar_minutes: global.bar_minutes,
+    };
+    // Before a database is made: a file that is not there is the commonest mistake.
+    if let Some(missing) = files.files.iter().find(|file| !file.exists()) {
+        return Err(Error::File { path: missing.clone(), source: std::io::ErrorKind::NotFound.into() });
+    }
+    let path = super::database(global);
+    let was_there = path.exists();
+    let engine = open(global, Access::Write)?;
+    let started = Instant::now();
+    let outcome = progress::shown(&engine, global, "ingesting", || {
+        engine.ingest(&ingest, |progress| {
+            if global.verbose {
+                eprintln!("{} of {}: {}", progress.files_done + 1, progress.files, progress.file.display());
+            }
+        })
+    });
+    match outcome {
+        Ok(report) => {
+            if !global.quiet {
+                print(&report, &engine.name(), started.elapsed().as_secs_f64());
+            }
+            Ok(())
+        }
+        Err(error) => {
+            // A first ingest that stored nothing leaves no empty database behind.
+            let is_empty = !engine.has_relation(global.source.as_deref().unwrap_or("bars"));
+            drop(engine);
+            if !was_there && is_empty {
+                let _ = std::fs::remove_file(&path);
+            }
+            Err(error)
+        }
+    }
+}
+
+fn print(report: &IngestReport, database: &str, seconds: f64) {
+    eprintln!(
+        "{} added to {database} from {} of {} in {seconds:.1} s",
+        counted(report.added, "bar"),
+        counted(report.rows_read, "row"),
+        counted(report.files, "file")
+    );
+    if report.unchanged > 0 {
+        eprintln!("{} stored already, with the same values", counted(report.unchanged, "bar"));
+    }
+    if report.conflicting > 0 {
+        eprintln!("{} stored already with other values: the stored ones stay", counted(report.conflicting, "bar"));
+    }
+    if report.repeated > 0 {
+        eprintln!("{} repeated in the same file: one of each is kept, the highest by its columns in order", counted(report.repeated, "row"));
+    }
+    for rejected in &report.rejected {
+        eprintln!(
+            "{} of {} rejected: {} (first: {})",
+            counted(rejected.rows, "row"),
+            rejected.file.display(),
+            rejected.reason,
+            rejected.example.trim()
+        );
+    }
+}

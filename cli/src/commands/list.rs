@@ -1,0 +1,81 @@
+//! `scanner list`
+
+use stockscan_engine::{Query, Result};
+
+use super::{Access, open, text};
+use crate::{
+    arguments::{Format, Global, List},
+    output,
+    table::Numbers,
+};
+
+pub(crate) fn run(global: &Global, list: &List) -> Result<()> {
+    let engine = open(global, Access::ReadIfThere)?;
+    let machine = list.output.format.is_some_and(|format| format != Format::Table) || list.output.output.is_some();
+    let Some(name) = &list.scanner else {
+        let query = if machine {
+            Query::plain("SELECT scanner, function_name, database_name, is_built_in, title, documentation, parameters, examples FROM scanners()")
+        } else {
+            Query::plain("SELECT scanner, title FROM scanners()")
+        };
+        output::write(&engine, &query, None, &list.output, Numbers::Exact)?;
+        if !machine && !global.quiet {
+            eprintln!("\n'scanner list NAME' shows a scanner's parameters, 'scanner run --scanner-type NAME' runs it");
+        }
+        return Ok(());
+    };
+    let function = engine.scanner_function(name)?;
+    let scanner = function.strip_prefix("scan_").unwrap_or(&function);
+    if machine {
+        let query = Query { sql: "FROM scanner_parameters() WHERE scanner = ?".to_owned(), values: vec![text(scanner)] };
+        output::write(&engine, &query, None, &list.output, Numbers::Exact)?;
+        return Ok(());
+    }
+    let documentation: Option<String> = engine.connection().query_row(
+        "SELECT regexp_replace(coalesce(documentation, ''), '(?s)\\n\\n?@.*$', '') FROM scanners() WHERE function_name = ? ORDER BY is_built_in LIMIT 1",
+        [&function],
+        |row| row.get(0),
+    )?;
+    let width = console::Term::stdout().size_checked().map_or(100, |(_, width)| usize::from(width).clamp(60, 120));
+    let bold = |text: &str| console::style(text.to_owned()).bold();
+    println!("{}\n", bold(&function));
+    for paragraph in documentation.unwrap_or_default().split("\n\n").filter(|paragraph| !paragraph.is_empty()) {
+        println!("{}\n", wrapped(paragraph, width, ""));
+    }
+    println!("{}", bold("Parameters"));
+    for parameter in engine.scanner_parameters(scanner)? {
+        let default = parameter.default.map_or("required".to_owned(), |default| format!("default {default}"));
+        let range = match (parameter.minimum, parameter.maximum) {
+            (Some(minimum), Some(maximum)) => format!(", {minimum} to {maximum}"),
+            (Some(minimum), None) => format!(", {minimum} or more"),
+            _ => String::new(),
+        };
+        let unit = parameter.unit.map_or(String::new(), |unit| format!(" {unit}"));
+        let sql_type = parameter.sql_type.map_or(String::new(), |sql_type| format!("{sql_type}, "));
+        println!("  {}  {sql_type}{default}{unit}{range}", bold(&parameter.name));
+        if let Some(doc) = parameter.doc {
+            println!("{}", wrapped(&doc, width, "      "));
+        }
+    }
+    Ok(())
+}
+
+/// Breaks a paragraph into lines.
+fn wrapped(text: &str, width: usize, indent: &str) -> String {
+    let mut lines = vec![indent.to_owned()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut();
+        if let Some(line) = line {
+            let is_empty = line.trim().is_empty();
+            if !is_empty && line.chars().count() + 1 + word.chars().count() > width {
+                lines.push(format!("{indent}{word}"));
+            } else {
+                if !is_empty {
+                    line.push(' ');
+                }
+                line.push_str(word);
+            }
+        }
+    }
+    lines.join("\n")
+}

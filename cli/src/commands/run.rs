@@ -1,0 +1,138 @@
+//! `scanner run`
+
+use std::time::{Duration, Instant};
+
+use stockscan_engine::{Argument, Call, Engine, Error, Funnel, Result, Value};
+
+use super::{Access, counted, market, open, text};
+use crate::{
+    arguments::{Global, Run},
+    output, progress,
+    table::Numbers,
+};
+
+pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
+    let engine = open(global, Access::Read)?;
+    let deadline = Some(Duration::from_secs(run.timeout));
+    let call = call(&engine, global, run)?;
+    if run.sql {
+        println!("{}", call.sql());
+        return Ok(());
+    }
+    let started = Instant::now();
+    let rows = progress::shown(&engine, global, "scanning", || output::write(&engine, &call.query(), deadline, &run.output, Numbers::Rounded))?;
+    let seconds = started.elapsed().as_secs_f64();
+    if global.quiet {
+        return Ok(());
+    }
+    eprintln!("{} {} in {seconds:.2} s", counted(rows, "hit"), when(&call));
+    if run.explain || rows == 0 {
+        // A macro of the user's own may be of a shape that has no funnel; it has still run.
+        match engine.funnel(&call) {
+            Ok(funnel) if run.explain => explain(&funnel),
+            Ok(funnel) => why_nothing(&engine, global, &call, &funnel)?,
+            Err(error) => eprintln!("{error}"),
+        }
+    }
+    Ok(())
+}
+
+fn call(engine: &Engine, global: &Global, run: &Run) -> Result<Call> {
+    let function = engine.scanner_function(&run.scanner_type)?;
+    let signature = engine.signature(&function)?;
+    let takes = |name: &str| signature.parameters.iter().any(|(parameter, _)| parameter == name);
+    let mut arguments: Vec<(String, Argument)> = Vec::new();
+    let mut set = |name: &str, value: Value| arguments.push((name.to_owned(), Argument::Value(value)));
+
+    let date = match &run.date {
+        Some(date) => date.clone(),
+        None => {
+            let latest = engine.latest_session(global.bar_minutes)?.ok_or_else(|| {
+                Error::Invalid(format!("{} has no bars that can be scanned; 'scanner check' says what is wrong with them", engine.name()))
+            })?;
+            if !global.quiet && !run.sql {
+                eprintln!("no --date given: scanning the latest session, {latest}");
+            }
+            latest
+        }
+    };
+    set("scan_date", text(&date));
+    if let Some(cutoff) = &run.cutoff {
+        set("cutoff_time", text(cutoff));
+    }
+    if let Some(end_date) = &run.end_date {
+        set("end_date", text(end_date));
+    }
+    if global.bar_minutes != 1 {
+        set("bar_minutes", Value::BigInt(i64::from(global.bar_minutes)));
+        if run.cutoff.is_none() && global.bar_minutes == 1440 && takes("cutoff_time") {
+            set("cutoff_time", text("24:00"));
+        }
+    }
+    if let Some(code) = &run.market {
+        let hours = market(engine, code)?;
+        set("session_start", text(&hours.session_start));
+        set("session_end", text(&hours.session_end));
+    }
+    if let Some(symbols) = &run.symbols {
+        let symbols = symbols.split(',').map(str::trim).filter(|symbol| !symbol.is_empty());
+        set("symbols", Value::List(symbols.map(text).collect()));
+    }
+    for setting in &run.settings {
+        let (name, value) = setting
+            .split_once('=')
+            .ok_or_else(|| Error::Invalid(format!("--set {setting}: expected NAME=VALUE, such as --set min_price=100")))?;
+        arguments.push((name.trim().to_owned(), Argument::Text(value.to_owned())));
+    }
+    engine.call(&function, &arguments)
+}
+
+fn given<'a>(call: &'a Call, name: &str) -> Option<&'a str> {
+    call.arguments.iter().find(|(given, _)| given == name).and_then(|(_, value)| match value {
+        Value::Text(text) => Some(text.as_str()),
+        _ => None,
+    })
+}
+
+/// `on 2025-01-15 at 09:50`
+fn when(call: &Call) -> String {
+    let date = given(call, "scan_date").unwrap_or("?");
+    let cutoff = given(call, "cutoff_time").map_or(String::new(), |time| format!(" at {time}"));
+    match given(call, "end_date") {
+        Some(end) => format!("from {date} to {end}{cutoff}"),
+        None => format!("on {date}{cutoff}"),
+    }
+}
+
+fn explain(funnel: &Funnel) {
+    let condition = funnel.steps.iter().map(|step| step.condition.chars().count()).max().unwrap_or(0);
+    eprintln!("\nwhat each condition leaves of the symbols (each in one session):");
+    for step in &funnel.steps {
+        eprintln!("{:>9}  {:<condition$}  {}", step.survivors, step.condition, step.parameters);
+    }
+}
+
+/// An empty result says why.
+fn why_nothing(engine: &Engine, global: &Global, call: &Call, funnel: &Funnel) -> Result<()> {
+    let Some(first_empty) = funnel.steps.iter().position(|step| step.survivors == 0) else { return Ok(()) };
+    let step = &funnel.steps[first_empty];
+    let before = first_empty.checked_sub(1).map(|index| funnel.steps[index].survivors);
+    match before {
+        Some(before) => {
+            let limits = if step.parameters.is_empty() { String::new() } else { format!(" ({})", step.parameters) };
+            eprintln!("{} passed every condition before it; none has {}{limits}", counted(before, "symbol"), step.condition);
+            eprintln!("--explain shows all conditions");
+        }
+        None => match engine.session_range(global.bar_minutes)? {
+            Some(range) => eprintln!(
+                "there is no bar on {}: the data has {} from {} to {}",
+                given(call, "scan_date").unwrap_or("that day"),
+                counted(range.count, "session"),
+                range.first,
+                range.last
+            ),
+            None => eprintln!("the source has no bars that can be scanned; 'scanner check' says what is wrong with them"),
+        },
+    }
+    Ok(())
+}

@@ -1,0 +1,35 @@
+//! `scanner`: stock scans from the command line. Parses arguments, issues SQL through the engine, prints what comes back.
+
+mod arguments;
+mod commands;
+mod output;
+mod progress;
+mod table;
+
+use std::process::ExitCode;
+
+use arguments::{Arguments, Command};
+use clap::Parser;
+use stockscan_engine::Error;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match &arguments.command {
+        Command::Demo(demo) => commands::demo::run(&arguments.global, demo),
+        Command::Run(run) => commands::run::run(&arguments.global, run),
+        Command::List(list) => commands::list::run(&arguments.global, list),
+        Command::Sql(sql) => commands::sql::run(&arguments.global, sql),
+        Command::Ingest(ingest) => commands::ingest::run(&arguments.global, ingest),
+        Command::Check(check) => commands::check::run(&arguments.global, check),
+        Command::Doctor => commands::doctor::run(&arguments.global),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader has seen enough: `scanner … | head`.
+        Err(Error::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{} {error}", console::style("scanner:").red().bold().for_stderr());
+            ExitCode::from(if error.is_usage() { 2 } else { 1 })
+        }
+    }
+}

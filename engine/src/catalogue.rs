@@ -1,0 +1,169 @@
+//! What DuckDB's catalogue says about functions. There is no other list of scanners or parameters.
+
+use duckdb::{Row, types::Value};
+use sqlparser::{ast::Statement, dialect::DuckDbDialect, parser::Parser};
+
+use crate::{Engine, Error, Result, error::nearest};
+
+/// A scanner as `scanners()` lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scanner {
+    /// Name without `scan_`.
+    pub name: String,
+    /// Name in SQL.
+    pub function_name: String,
+    /// The database that holds it.
+    pub database_name: String,
+    /// Whether it came with Stockscan.
+    pub is_built_in: bool,
+    /// Its first sentence.
+    pub title: String,
+}
+
+/// A parameter as `scanner_parameters()` lists it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameter {
+    /// Its name.
+    pub name: String,
+    /// The SQL type it is read as, if documented.
+    pub sql_type: Option<String>,
+    /// The default as SQL text; `None`: required.
+    pub default: Option<String>,
+    /// Smallest number allowed.
+    pub minimum: Option<f64>,
+    /// Largest number allowed.
+    pub maximum: Option<f64>,
+    /// Unit of the value.
+    pub unit: Option<String>,
+    /// What it means.
+    pub doc: Option<String>,
+}
+
+/// A table macro's parameters in order, each with its default as SQL text; `None`: required.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signature {
+    /// The function.
+    pub function: String,
+    /// Name and default.
+    pub parameters: Vec<(String, Option<String>)>,
+}
+
+impl Engine {
+    /// Every scanner: built in, and the user's own macros named `scan_*`.
+    ///
+    /// # Errors
+    /// What DuckDB says.
+    pub fn scanners(&self) -> Result<Vec<Scanner>> {
+        let mut statement = self.connection.prepare("SELECT scanner, function_name, database_name, is_built_in, title FROM scanners()")?;
+        let scanners = statement.query_map([], |row| {
+            Ok(Scanner {
+                name: row.get(0)?,
+                function_name: row.get(1)?,
+                database_name: row.get(2)?,
+                is_built_in: row.get(3)?,
+                title: row.get(4)?,
+            })
+        })?;
+        Ok(scanners.collect::<duckdb::Result<_>>()?)
+    }
+
+    /// The function name of a scanner given with or without `scan_`.
+    ///
+    /// # Errors
+    /// [`Error::UnknownFunction`] with the nearest name.
+    pub fn scanner_function(&self, name: &str) -> Result<String> {
+        let short = name.strip_prefix("scan_").unwrap_or(name);
+        let scanners = self.scanners()?;
+        if let Some(scanner) = scanners.iter().find(|scanner| scanner.name == short) {
+            return Ok(scanner.function_name.clone());
+        }
+        let known: Vec<String> = scanners.into_iter().map(|scanner| scanner.name).collect();
+        let suggestion = nearest(short, known.iter().map(String::as_str));
+        Err(Error::UnknownFunction { kind: "scanner", given: name.to_owned(), suggestion, known })
+    }
+
+    /// The documented parameters of a scanner, in order. The default of a user's own scanner comes from DuckDB's binder.
+    ///
+    /// # Errors
+    /// What DuckDB says.
+    pub fn scanner_parameters(&self, scanner: &str) -> Result<Vec<Parameter>> {
+        let mut statement = self.connection.prepare(
+            "SELECT parameter, type, \"default\", min, max, unit, doc FROM scanner_parameters() WHERE scanner = ? ORDER BY position",
+        )?;
+        let read = |row: &Row<'_>| {
+            Ok(Parameter {
+                name: row.get(0)?,
+                sql_type: row.get(1)?,
+                default: row.get(2)?,
+                minimum: row.get(3)?,
+                maximum: row.get(4)?,
+                unit: row.get(5)?,
+                doc: row.get(6)?,
+            })
+        };
+        let parameters = statement.query_map([scanner], read)?;
+        let mut parameters: Vec<Parameter> = parameters.collect::<duckdb::Result<_>>()?;
+        if parameters.iter().skip(1).any(|parameter| parameter.default.is_none()) {
+            let signature = self.signature(&format!("scan_{scanner}"))?;
+            for (parameter, (_, default)) in parameters.iter_mut().zip(signature.parameters) {
+                parameter.default = default;
+            }
+        }
+        Ok(parameters)
+    }
+
+    /// The parameters of a table macro.
+    ///
+    /// The catalogue of DuckDB 2.0 lists their names but not their defaults; its binder names both when a call does not fit.
+    ///
+    /// # Errors
+    /// [`Error::UnknownFunction`] with the nearest name.
+    pub fn signature(&self, function: &str) -> Result<Signature> {
+        let quoted = function.replace('"', "\"\"");
+        let refusal = self.connection.prepare(&format!("FROM \"{quoted}\"(no_such_parameter_ := 0)")).err();
+        let message = refusal.map(|error| error.to_string()).unwrap_or_default();
+        let candidate = message.lines().map(str::trim).find(|line| line.starts_with(function) || line.starts_with(&format!("\"{quoted}\"")));
+        match candidate.and_then(|line| parse_signature(function, line)) {
+            Some(signature) => Ok(signature),
+            None => {
+                let known = self.table_macros()?;
+                let suggestion = nearest(function, known.iter().map(String::as_str));
+                Err(Error::UnknownFunction { kind: "function", given: function.to_owned(), suggestion, known })
+            }
+        }
+    }
+
+    /// Names of all table macros, Stockscan's and the user's.
+    fn table_macros(&self) -> Result<Vec<String>> {
+        let mut statement = self.connection.prepare(
+            "SELECT DISTINCT function_name FROM duckdb_functions() \
+             WHERE function_type = 'table_macro' AND (NOT internal OR len(categories) > 0) ORDER BY ALL",
+        )?;
+        let names = statement.query_map([], |row| row.get(0))?;
+        Ok(names.collect::<duckdb::Result<_>>()?)
+    }
+
+    /// A table macro's body as DuckDB keeps it.
+    pub(crate) fn definition(&self, function: &str) -> Result<String> {
+        let mut statement = self.connection.prepare(
+            "SELECT macro_definition FROM duckdb_functions() WHERE function_name = ? AND function_type = 'table_macro' ORDER BY internal LIMIT 1",
+        )?;
+        Ok(statement.query_row([function], |row| row.get(0))?)
+    }
+
+    /// The value of an SQL literal.
+    pub(crate) fn literal(&self, sql: &str) -> Result<Value> {
+        Ok(self.connection.query_row(&format!("SELECT {sql}"), [], |row| row.get(0))?)
+    }
+}
+
+/// `scan_mine(scan_date, cutoff_time := '09:50')`, as the binder prints it.
+fn parse_signature(function: &str, line: &str) -> Option<Signature> {
+    let sql = format!("CREATE MACRO {line} AS 1");
+    let Statement::CreateMacro { args, .. } = Parser::parse_sql(&DuckDbDialect {}, &sql).ok()?.pop()? else {
+        return None;
+    };
+    let parameters =
+        args.unwrap_or_default().into_iter().map(|argument| (argument.name.value, argument.default_expr.map(|default| default.to_string())));
+    Some(Signature { function: function.to_owned(), parameters: parameters.collect() })
+}

@@ -1,0 +1,166 @@
+//! What can go wrong, said so that a person can act on it.
+
+use std::path::PathBuf;
+
+/// The engine's results.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong: what was given, what was expected, what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No scanner or table function of this name.
+    #[error("there is no {kind} '{given}'{}; {}", did_you_mean(.suggestion.as_deref()), one_of(.known))]
+    UnknownFunction {
+        /// `scanner` or `function`.
+        kind: &'static str,
+        /// The name asked for.
+        given: String,
+        /// The nearest known name, if one is near.
+        suggestion: Option<String>,
+        /// All known names.
+        known: Vec<String>,
+    },
+    /// The function has no parameter of this name.
+    #[error("{function} has no parameter '{given}'{}; it takes {}", did_you_mean(.suggestion.as_deref()), .known.join(", "))]
+    UnknownParameter {
+        /// The function.
+        function: String,
+        /// The name given.
+        given: String,
+        /// The nearest known name, if one is near.
+        suggestion: Option<String>,
+        /// All its parameters.
+        known: Vec<String>,
+    },
+    /// A parameter without default was left out.
+    #[error("{function} needs a value for '{parameter}'")]
+    MissingArgument {
+        /// The function.
+        function: String,
+        /// The parameter.
+        parameter: String,
+    },
+    /// A guard refused a value, or the caller's input cannot be used as it is.
+    #[error("{0}")]
+    Invalid(String),
+    /// The relation with the bars is not there.
+    #[error("{database} has no relation '{relation}'; make it with 'scanner ingest FILES', or name another one with --source")]
+    MissingSource {
+        /// The relation asked for.
+        relation: String,
+        /// Where it was looked for.
+        database: String,
+    },
+    /// Another process has the database open.
+    #[error(
+        "{path} is in use by process {process}{}; close it there, or wait for it. One process at a time can write to a DuckDB file, \
+         and none can read meanwhile",
+        program(.program.as_deref())
+    )]
+    Locked {
+        /// The database file.
+        path: PathBuf,
+        /// Process id of the holder.
+        process: u32,
+        /// The holder's program, if the system tells.
+        program: Option<String>,
+    },
+    /// The database file does not exist.
+    #[error("there is no database {0}; make one with 'scanner ingest FILES' or 'scanner demo', or name another one with --database")]
+    NoDatabase(PathBuf),
+    /// The file is no DuckDB database, or a damaged one.
+    #[error("{path} cannot be opened as a DuckDB database: {reason}. Nothing was written to it; restore it from a copy, or name another file with --database")]
+    NotADatabase {
+        /// The file.
+        path: PathBuf,
+        /// DuckDB's reason.
+        reason: String,
+    },
+    /// The file was written by a newer DuckDB.
+    #[error("{path} was written by a newer DuckDB than the {ours} in here: {reason}. Update Stockscan, or export the database from the newer DuckDB")]
+    NewerDatabase {
+        /// The file.
+        path: PathBuf,
+        /// Our version of DuckDB.
+        ours: String,
+        /// DuckDB's reason.
+        reason: String,
+    },
+    /// The deadline passed.
+    #[error("stopped after {0:?}, the time allowed; allow more time, or ask for fewer sessions or symbols")]
+    Timeout(std::time::Duration),
+    /// Interrupted by the caller.
+    #[error("interrupted")]
+    Interrupted,
+    /// Anything else that DuckDB reports.
+    #[error("{0}")]
+    Database(String),
+    /// A file could not be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The consumer of the rows failed.
+    #[error("{0}")]
+    Output(#[from] std::io::Error),
+}
+
+impl Error {
+    /// Whether the caller asked for something impossible, rather than something failing: bad usage.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Error::UnknownFunction { .. } | Error::UnknownParameter { .. } | Error::MissingArgument { .. } | Error::Invalid(_)
+        )
+    }
+
+    /// DuckDB's error without its kind in front of guard messages, and without the excerpt of generated SQL behind any message.
+    pub(crate) fn from_duckdb(error: &duckdb::Error) -> Error {
+        let message = match error {
+            duckdb::Error::DuckDBFailure(_, Some(message)) => message.clone(),
+            other => other.to_string(),
+        };
+        let text = message.split("\n\nLINE ").next().unwrap_or(&message).trim().to_owned();
+        if text.starts_with("INTERRUPT Error") {
+            Error::Interrupted
+        } else if let Some(guard) = text.strip_prefix("Invalid Input Error: ") {
+            Error::Invalid(guard.to_owned())
+        } else {
+            Error::Database(text)
+        }
+    }
+}
+
+impl From<duckdb::Error> for Error {
+    fn from(error: duckdb::Error) -> Error {
+        Error::from_duckdb(&error)
+    }
+}
+
+fn did_you_mean(suggestion: Option<&str>) -> String {
+    suggestion.map_or(String::new(), |name| format!("; did you mean '{name}'?"))
+}
+
+fn one_of(known: &[String]) -> String {
+    if known.is_empty() { "there are none".to_owned() } else { format!("there are {}", known.join(", ")) }
+}
+
+fn program(program: Option<&str>) -> String {
+    program.map_or(String::new(), |program| format!(" ({program})"))
+}
+
+/// The known name that is near enough to have been meant.
+#[must_use]
+pub(crate) fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    known
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(&given.to_lowercase(), name), name))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, name)| name.to_owned())
+}

@@ -1,0 +1,482 @@
+//! Files into the table of bars: columns mapped, clocks converted, doubles and defects kept out and counted.
+//!
+//! A file goes in whole, in one transaction, or not at all. (symbol, ts) stays unique: a bar that is already there is left as it is, so the
+//! same file can be taken in again without changing anything. Rows are stored by session, symbol and time, so that a scan of a few sessions
+//! reads little else.
+
+use std::path::{Path, PathBuf};
+
+use arrow::datatypes::DataType;
+use duckdb::{params_from_iter, types::Value};
+
+use crate::{Engine, Error, Query, Result, call::literal, error::nearest};
+
+const COLUMNS: [&str; 7] = ["symbol", "ts", "open", "high", "low", "close", "volume"];
+
+/// What a timestamp in a file marks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Label {
+    /// The start of the bar, as the table keeps it.
+    Start,
+    /// The end of the bar.
+    End,
+}
+
+/// How to read the files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ingest {
+    /// CSV, Parquet or JSON files, by their endings.
+    pub files: Vec<PathBuf>,
+    /// The column of the files for a column of the bars, as in `("ts", "timestamp")`; two columns joined by `+` make a date with a time.
+    pub map: Vec<(String, String)>,
+    /// The symbol of files that hold only one and do not say which; `None`: a column holds it.
+    pub symbol: Option<String>,
+    /// The file's name without its ending is the symbol.
+    pub symbol_from_file: bool,
+    /// IANA name of the exchange's time zone: needed for timestamps that carry a zone or count from 1970.
+    pub time_zone: Option<String>,
+    /// IANA name of the zone in which timestamps without a zone are written; `None`: the exchange's own.
+    pub file_time_zone: Option<String>,
+    /// `strptime` format of timestamps that DuckDB does not recognise.
+    pub timestamp_format: Option<String>,
+    /// What the timestamps mark.
+    pub label: Label,
+    /// Length of a bar in minutes.
+    pub bar_minutes: u32,
+}
+
+/// How far an ingest is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress<'a> {
+    /// Files done.
+    pub files_done: usize,
+    /// Files in all.
+    pub files: usize,
+    /// The file being read.
+    pub file: &'a Path,
+}
+
+/// Rows that were not stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// The file.
+    pub file: PathBuf,
+    /// What is wrong with them.
+    pub reason: String,
+    /// How many.
+    pub rows: u64,
+    /// The first of them.
+    pub example: String,
+}
+
+/// What an ingest did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IngestReport {
+    /// Files taken in.
+    pub files: u64,
+    /// Rows read, broken ones included.
+    pub rows_read: u64,
+    /// Bars added.
+    pub added: u64,
+    /// Rows whose bar was there already, with the same values.
+    pub unchanged: u64,
+    /// Rows whose bar was there already with other values; the stored bar stays.
+    pub conflicting: u64,
+    /// Rows that repeat another row of the same file.
+    pub repeated: u64,
+    /// Rows that are no bars, by file and reason.
+    pub rejected: Vec<Rejected>,
+}
+
+impl Engine {
+    /// Takes files into the table of bars, which is made if it does not exist. `progress` is called before each file.
+    ///
+    /// # Errors
+    /// The first file that cannot be read, with what to do; files before it stay ingested, nothing of it is stored.
+    pub fn ingest(&self, ingest: &Ingest, mut progress: impl FnMut(Progress<'_>)) -> Result<IngestReport> {
+        if ingest.files.is_empty() {
+            return Err(Error::Invalid("no files to ingest; expected CSV, Parquet or JSON files".to_owned()));
+        }
+        let mut report = IngestReport::default();
+        for (index, file) in ingest.files.iter().enumerate() {
+            progress(Progress { files_done: index, files: ingest.files.len(), file });
+            self.connection.execute_batch("BEGIN")?;
+            let outcome = self.ingest_file(ingest, file, &mut report);
+            match outcome {
+                Ok(()) => self.connection.execute_batch("COMMIT")?,
+                Err(error) => {
+                    // The transaction may have ended with the error already.
+                    let _ = self.connection.execute_batch("ROLLBACK");
+                    let done = if index == 0 { String::new() } else { format!(" ({index} files before it were ingested)") };
+                    return Err(match error {
+                        Error::Invalid(text) => Error::Invalid(format!("{}: {text}{done}", file.display())),
+                        Error::Database(text) => Error::Database(format!("{}: {text}{done}; nothing of it was stored", file.display())),
+                        other => other,
+                    });
+                }
+            }
+            report.files += 1;
+        }
+        Ok(report)
+    }
+
+    fn ingest_file(&self, ingest: &Ingest, file: &Path, report: &mut IngestReport) -> Result<()> {
+        let table = self.bars_table()?;
+        let reader = Reader::of(file)?;
+        let found = self.file_columns(&reader)?;
+        let mapping = Mapping::new(ingest, file, &found)?;
+
+        let mut bound = Bound(vec![reader.path()]);
+        let select = mapping.select(ingest, &found, &mut bound)?;
+        let source = reader.call(&mapping.csv_types());
+        self.drop_rejects()?;
+        self.connection.execute(
+            &format!("CREATE OR REPLACE TEMP TABLE ingest_rows AS SELECT {select} FROM {source} AS file_row"),
+            params_from_iter(bound.0.iter()),
+        )?;
+        let (read, unreadable) = self.count_rejected(file, &reader, report)?;
+        report.rows_read += read + unreadable;
+
+        // A bar in the file twice: the last by every column, so that the order of the rows does not matter.
+        let repeated = self.count(
+            "SELECT coalesce(sum(n - 1), 0)::BIGINT FROM (SELECT count(*) AS n FROM ingest_rows WHERE reason IS NULL GROUP BY symbol, ts)",
+        )?;
+        report.repeated += repeated;
+        let bars = if repeated == 0 {
+            "SELECT symbol, ts, open, high, low, close, volume FROM ingest_rows WHERE reason IS NULL".to_owned()
+        } else {
+            "SELECT symbol, ts, open, high, low, close, volume FROM ingest_rows WHERE reason IS NULL \
+             QUALIFY row_number() OVER (PARTITION BY symbol, ts ORDER BY open DESC, high DESC, low DESC, close DESC, volume DESC) = 1"
+                .to_owned()
+        };
+        let overlapping = self.count(&format!(
+            "SELECT count(*) FROM {table} AS stored WHERE stored.ts BETWEEN (SELECT min(ts) FROM ingest_rows WHERE reason IS NULL) \
+             AND (SELECT max(ts) FROM ingest_rows WHERE reason IS NULL)"
+        ))?;
+        let new = if overlapping == 0 {
+            bars
+        } else {
+            let (same, other) = self.connection.query_row(
+                &format!(
+                    "SELECT count(*) FILTER (WHERE same), count(*) FILTER (WHERE NOT same) FROM (SELECT (bar.open, bar.high, bar.low, bar.close, \
+                     bar.volume) IS NOT DISTINCT FROM (stored.open, stored.high, stored.low, stored.close, stored.volume) AS same \
+                     FROM ({bars}) AS bar JOIN {table} AS stored ON bar.symbol = stored.symbol AND bar.ts = stored.ts)"
+                ),
+                [],
+                |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)),
+            )?;
+            report.unchanged += u64::try_from(same).unwrap_or_default();
+            report.conflicting += u64::try_from(other).unwrap_or_default();
+            format!("SELECT bar.* FROM ({bars}) AS bar ANTI JOIN {table} AS stored ON bar.symbol = stored.symbol AND bar.ts = stored.ts")
+        };
+        let added = self.connection.execute(
+            &format!("INSERT INTO {table} (symbol, ts, open, high, low, close, volume) FROM ({new}) AS bar ORDER BY CAST(bar.ts AS DATE), bar.symbol, bar.ts"),
+            [],
+        )?;
+        report.added += added as u64;
+        self.connection.execute_batch("DROP TABLE ingest_rows")?;
+        self.drop_rejects()
+    }
+
+    /// The quoted name of the table of bars, made if it is not there, checked if it is.
+    fn bars_table(&self) -> Result<String> {
+        let name = self.options.source.as_deref().unwrap_or("bars");
+        let table = quoted(name);
+        self.connection.execute_batch(&format!(
+            "CREATE TABLE IF NOT EXISTS {table} (symbol VARCHAR, ts TIMESTAMP, open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE, volume BIGINT)"
+        ))?;
+        let (schema, _) = self.collect(&Query::plain(format!("FROM {table} LIMIT 0")), None)?;
+        if let Some(missing) = COLUMNS.iter().find(|column| schema.column_with_name(column).is_none()) {
+            return Err(Error::Invalid(format!(
+                "the table '{name}' of {} has no column '{missing}'; a table of bars has {}; name another table with --source",
+                self.name(),
+                COLUMNS.join(", ")
+            )));
+        }
+        Ok(table)
+    }
+
+    /// Names and types of a file's columns.
+    fn file_columns(&self, reader: &Reader) -> Result<Vec<(String, DataType)>> {
+        let query = Query { sql: format!("FROM {} LIMIT 0", reader.call("")), values: vec![reader.path()] };
+        let (schema, _) = self.collect(&query, None)?;
+        Ok(schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect())
+    }
+
+    /// Notes what is wrong with the rows that are no bars. Returns how many rows could be read, and how many could not even be read.
+    fn count_rejected(&self, file: &Path, reader: &Reader, report: &mut IngestReport) -> Result<(u64, u64)> {
+        let read = self.count("SELECT count(*) FROM ingest_rows")?;
+        let mut note = |sql: &str| -> Result<u64> {
+            let mut statement = self.connection.prepare(sql)?;
+            let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?)))?;
+            let mut total = 0;
+            for row in rows {
+                let (reason, rows, example) = row?;
+                let rows = u64::try_from(rows).unwrap_or_default();
+                total += rows;
+                report.rejected.push(Rejected { file: file.to_path_buf(), reason, rows, example });
+            }
+            Ok(total)
+        };
+        note(
+            "SELECT reason, count(*), arg_min(concat_ws(', ', coalesce(symbol, 'NULL'), coalesce(ts::VARCHAR, 'NULL'), coalesce(open::VARCHAR, 'NULL'), \
+             coalesce(high::VARCHAR, 'NULL'), coalesce(low::VARCHAR, 'NULL'), coalesce(close::VARCHAR, 'NULL'), coalesce(raw_volume::VARCHAR, 'NULL')), \
+             row_number) FROM ingest_rows WHERE reason IS NOT NULL GROUP BY reason ORDER BY reason",
+        )?;
+        if reader.kind != Kind::Csv {
+            return Ok((read, 0));
+        }
+        // A line can have several errors; it counts once, under its first.
+        let unreadable = note(
+            "WITH lines AS (SELECT line, arg_min(error_type::VARCHAR, column_idx) AS kind, arg_min(column_name, column_idx) AS column_name, \
+             any_value(csv_line) AS csv_line FROM reject_errors GROUP BY line) \
+             SELECT CASE kind WHEN 'CAST' THEN 'column ' || column_name || ' is not of its type' WHEN 'MISSING COLUMNS' THEN 'too few columns' \
+             WHEN 'TOO MANY COLUMNS' THEN 'too many columns' ELSE lower(kind) END AS reason, count(*), \
+             'line ' || min(line) || ': ' || coalesce(arg_min(csv_line, line), '') FROM lines GROUP BY reason ORDER BY reason",
+        )?;
+        Ok((read, unreadable))
+    }
+
+    fn count(&self, sql: &str) -> Result<u64> {
+        let count: i64 = self.connection.query_row(sql, [], |row| row.get(0))?;
+        Ok(u64::try_from(count).unwrap_or_default())
+    }
+
+    /// DuckDB keeps what it could not read of a CSV file in two temporary tables, and adds to them.
+    fn drop_rejects(&self) -> Result<()> {
+        Ok(self.connection.execute_batch("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")?)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Csv,
+    Parquet,
+    Json,
+}
+
+struct Reader<'a> {
+    kind: Kind,
+    path: &'a Path,
+}
+
+impl<'a> Reader<'a> {
+    fn of(path: &'a Path) -> Result<Reader<'a>> {
+        if !path.exists() {
+            return Err(Error::File { path: path.to_path_buf(), source: std::io::ErrorKind::NotFound.into() });
+        }
+        let name = path.to_string_lossy().to_lowercase();
+        let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
+        let kind = match name.rsplit('.').next() {
+            Some("csv" | "tsv" | "txt") => Kind::Csv,
+            Some("parquet" | "pq") => Kind::Parquet,
+            Some("json" | "ndjson" | "jsonl") => Kind::Json,
+            _ => {
+                return Err(Error::Invalid(
+                    "the ending tells the format; expected .csv, .tsv, .txt, .parquet, .json, .ndjson or .jsonl, also with .gz or .zst".to_owned(),
+                ));
+            }
+        };
+        Ok(Reader { kind, path })
+    }
+
+    fn path(&self) -> Value {
+        Value::Text(self.path.display().to_string())
+    }
+
+    /// The reading table function, over the path as the statement's first value.
+    fn call(&self, types: &str) -> String {
+        match self.kind {
+            // What cannot be read is kept aside by DuckDB, with its line.
+            Kind::Csv => format!("read_csv($1, store_rejects = true, rejects_limit = 0{types})"),
+            Kind::Parquet => "read_parquet($1)".to_owned(),
+            Kind::Json => "read_json($1)".to_owned(),
+        }
+    }
+}
+
+/// The values of a statement that is being put together.
+struct Bound(Vec<Value>);
+
+impl Bound {
+    /// Adds a text and returns its placeholder.
+    fn text(&mut self, text: &str) -> String {
+        self.0.push(Value::Text(text.to_owned()));
+        format!("${}", self.0.len())
+    }
+}
+
+/// Which column of a file becomes which column of the bars.
+struct Mapping {
+    /// For each of [`COLUMNS`]: the file's columns, several for a date and a time.
+    columns: Vec<Vec<String>>,
+    symbol: Option<String>,
+    is_csv: bool,
+}
+
+impl Mapping {
+    fn new(ingest: &Ingest, file: &Path, found: &[(String, DataType)]) -> Result<Mapping> {
+        let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+        let exact = |wanted: &str| names.iter().find(|name| name.eq_ignore_ascii_case(wanted)).map(|name| (*name).to_owned());
+        for (target, _) in &ingest.map {
+            if !COLUMNS.contains(&target.as_str()) {
+                let hint = nearest(target, COLUMNS).map_or(String::new(), |name| format!("; did you mean '{name}'?"));
+                return Err(Error::Invalid(format!("--map names '{target}'{hint} It takes {}", COLUMNS.join(", "))));
+            }
+        }
+        let symbol = match (&ingest.symbol, ingest.symbol_from_file) {
+            (Some(symbol), _) => Some(symbol.clone()),
+            (None, true) => file.file_name().map(|name| name.to_string_lossy().split('.').next().unwrap_or_default().to_owned()),
+            (None, false) => None,
+        };
+        let mut columns = Vec::new();
+        for target in COLUMNS {
+            if target == "symbol" && symbol.is_some() {
+                columns.push(Vec::new());
+                continue;
+            }
+            if let Some((_, given)) = ingest.map.iter().rev().find(|(name, _)| name == target) {
+                // A column may have a '+' in its name.
+                let parts = if exact(given).is_some() { vec![given.as_str()] } else { given.split('+').collect() };
+                let parts: Result<Vec<String>> = parts
+                    .into_iter()
+                    .map(|part| {
+                        exact(part).ok_or_else(|| {
+                            let hint = nearest(part, names.iter().copied()).map_or(String::new(), |name| format!("; did you mean '{name}'?"));
+                            Error::Invalid(format!("--map {target}={given}: there is no column '{part}'{hint} It has {}", names.join(", ")))
+                        })
+                    })
+                    .collect();
+                columns.push(parts?);
+                continue;
+            }
+            let known = aliases(target).iter().find_map(|alias| exact(alias)).map(|name| vec![name]);
+            let date_and_time = || Some(vec![exact("date")?, exact("time")?]);
+            let chosen = if target == "ts" {
+                ["ts", "timestamp", "datetime", "date_time"].iter().find_map(|alias| exact(alias)).map(|name| vec![name]).or_else(date_and_time).or(known)
+            } else {
+                known
+            };
+            columns.push(chosen.ok_or_else(|| {
+                let more = if target == "symbol" { ", or give --symbol NAME or --symbol-from-file" } else { "" };
+                Error::Invalid(format!("no column for '{target}' among {}; say which one with --map {target}=COLUMN{more}", names.join(", ")))
+            })?);
+        }
+        let is_csv = Reader::of(file)?.kind == Kind::Csv;
+        Ok(Mapping { columns, symbol, is_csv })
+    }
+
+    /// The types that a CSV file's numbers and symbols are read as, whatever its first lines look like.
+    fn csv_types(&self) -> String {
+        if !self.is_csv {
+            return String::new();
+        }
+        let types = COLUMNS.iter().zip(&self.columns).filter_map(|(target, columns)| {
+            let sql_type = match *target {
+                "symbol" => "VARCHAR",
+                "ts" => return None,
+                _ => "DOUBLE",
+            };
+            Some(format!("{}: '{sql_type}'", literal(&Value::Text(columns.first()?.clone()))))
+        });
+        format!(", types = {{{}}}", types.collect::<Vec<_>>().join(", "))
+    }
+
+    /// The select list that makes staged rows: the columns of a bar, and why a row is none.
+    fn select(&self, ingest: &Ingest, found: &[(String, DataType)], bound: &mut Bound) -> Result<String> {
+        let symbol = match &self.symbol {
+            Some(symbol) => bound.text(symbol),
+            None => format!("trim(CAST({} AS VARCHAR))", column(&self.columns[0][0])),
+        };
+        let ts = self.timestamp(ingest, found, bound)?;
+        let numbers: Vec<String> = (2..7).map(|index| format!("TRY_CAST({} AS DOUBLE)", column(&self.columns[index][0]))).collect();
+        let [open, high, low, close, volume] = numbers.as_slice() else { return Ok(String::new()) };
+        Ok(format!(
+            "{symbol} AS symbol, {ts} AS ts, {open} AS open, {high} AS high, {low} AS low, {close} AS close, {volume} AS raw_volume, \
+             CASE WHEN isfinite(raw_volume) AND abs(raw_volume) < 9e18 THEN CAST(raw_volume AS BIGINT) END AS volume, \
+             CASE WHEN coalesce(symbol, '') = '' THEN 'no symbol' WHEN ts IS NULL THEN 'no time, or one that cannot be read' \
+             WHEN NOT coalesce(isfinite(open) AND isfinite(high) AND isfinite(low) AND isfinite(close), false) THEN 'a price is missing or not a number' \
+             WHEN least(open, high, low, close) <= 0 THEN 'a price is not above zero' WHEN high < low THEN 'high below low' \
+             WHEN volume IS NULL THEN 'volume is missing or not a number' WHEN volume < 0 THEN 'negative volume' END AS reason, \
+             row_number() OVER () AS row_number"
+        ))
+    }
+
+    /// The start of the bar in exchange time.
+    fn timestamp(&self, ingest: &Ingest, found: &[(String, DataType)], bound: &mut Bound) -> Result<String> {
+        let columns = &self.columns[1];
+        let first_type = found.iter().find(|(known, _)| *known == columns[0]).map_or(&DataType::Null, |(_, data_type)| data_type);
+        let texts = columns.iter().map(|name| format!("CAST({} AS VARCHAR)", column(name))).collect::<Vec<_>>().join(", ");
+        let text = format!("concat_ws(' ', {texts})");
+        enum Clock {
+            Wall(String),
+            Instant(String),
+        }
+        let clock = if let Some(format) = &ingest.timestamp_format {
+            Clock::Wall(format!("try_strptime({text}, {})", bound.text(format)))
+        } else if columns.len() > 1 {
+            Clock::Wall(format!("TRY_CAST({text} AS TIMESTAMP)"))
+        } else {
+            let name = column(&columns[0]);
+            match first_type {
+                DataType::Timestamp(_, None) | DataType::Date32 => Clock::Wall(format!("CAST({name} AS TIMESTAMP)")),
+                DataType::Timestamp(_, Some(_)) => Clock::Instant(name),
+                number if number.is_numeric() => {
+                    // Seconds, milliseconds, microseconds or nanoseconds since 1970: told apart by size, which is safe from 1973 to 5138.
+                    let epoch = format!("CAST({name} AS DOUBLE)");
+                    Clock::Instant(format!(
+                        "CAST(CAST(make_timestamp(CAST(CASE WHEN abs({epoch}) < 1e11 THEN {epoch} * 1e6 WHEN abs({epoch}) < 1e14 THEN {epoch} * 1e3 \
+                         WHEN abs({epoch}) < 1e17 THEN {epoch} ELSE {epoch} / 1e3 END AS BIGINT)) AS VARCHAR) || '+00' AS TIMESTAMPTZ)"
+                    ))
+                }
+                other => {
+                    return Err(Error::Invalid(format!(
+                        "column '{}' holds the time but is read as {other}; give its format with --timestamp-format, such as '%d/%m/%Y %H:%M'",
+                        columns[0]
+                    )));
+                }
+            }
+        };
+        let zone = |bound: &mut Bound| {
+            ingest.time_zone.as_ref().map(|zone| bound.text(zone)).ok_or_else(|| {
+                Error::Invalid(format!(
+                    "column '{}' tells instants, not the exchange's clock; say which zone that clock is in, as in --timezone Asia/Kolkata",
+                    columns.join("+")
+                ))
+            })
+        };
+        let wall = match (clock, &ingest.file_time_zone) {
+            (Clock::Wall(wall), None) => wall,
+            (Clock::Wall(wall), Some(written)) => {
+                let written = bound.text(written);
+                format!("to_exchange_time(from_exchange_time({wall}, {written}), {})", zone(bound)?)
+            }
+            (Clock::Instant(instant), _) => format!("to_exchange_time({instant}, {})", zone(bound)?),
+        };
+        Ok(match ingest.label {
+            Label::Start => wall,
+            Label::End => format!("{wall} - to_minutes({})", ingest.bar_minutes),
+        })
+    }
+}
+
+/// Names that files use for a column, after its own.
+fn aliases(target: &str) -> &'static [&'static str] {
+    match target {
+        "symbol" => &["symbol", "ticker", "sym", "tradingsymbol", "trading_symbol", "instrument", "stock", "code"],
+        "ts" => &["time", "date", "t"],
+        "open" => &["open", "o", "open_price"],
+        "high" => &["high", "h", "high_price"],
+        "low" => &["low", "l", "low_price"],
+        "close" => &["close", "c", "close_price", "last"],
+        _ => &["volume", "vol", "v", "qty", "quantity"],
+    }
+}
+
+fn column(name: &str) -> String {
+    format!("file_row.{}", quoted(name))
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

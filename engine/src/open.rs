@@ -1,0 +1,142 @@
+//! Opening a database with Stockscan in it.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Once},
+};
+
+use duckdb::{AccessMode, Config, Connection, InterruptHandle};
+
+use crate::{Error, Result};
+
+/// Where the database is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// Gone when the engine is dropped.
+    Memory,
+    /// A file; made if it does not exist, unless opened read-only.
+    File(PathBuf),
+}
+
+/// How to open it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the database is.
+    pub location: Location,
+    /// Refuse to write. Several processes may read one file at a time.
+    pub read_only: bool,
+    /// Threads for queries; `None`: one per processor.
+    pub threads: Option<u32>,
+    /// DuckDB's notation, such as `2GB`; `None`: four fifths of the machine's memory.
+    pub memory_limit: Option<String>,
+    /// The relation that functions with a `source` parameter read unless the caller names one.
+    pub source: Option<String>,
+}
+
+impl Options {
+    /// A database in memory with DuckDB's defaults.
+    #[must_use]
+    pub fn memory() -> Options {
+        Options { location: Location::Memory, read_only: false, threads: None, memory_limit: None, source: None }
+    }
+
+    /// A database file with DuckDB's defaults.
+    #[must_use]
+    pub fn file(path: impl Into<PathBuf>) -> Options {
+        Options { location: Location::File(path.into()), ..Options::memory() }
+    }
+}
+
+/// An open database, with one connection.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) connection: Connection,
+    pub(crate) options: Options,
+}
+
+impl Engine {
+    /// Opens a database. The extension is part of this program, so there is nothing to load.
+    ///
+    /// # Errors
+    /// [`Error::Locked`], [`Error::NoDatabase`], [`Error::NotADatabase`], [`Error::NewerDatabase`], or what DuckDB says.
+    pub fn open(options: Options) -> Result<Engine> {
+        static LINKED: Once = Once::new();
+        LINKED.call_once(|| {
+            // SAFETY: the function is the one that the entrypoint's macro emits for this purpose.
+            // A failure is reported by DuckDB when the database is opened.
+            let _ = unsafe { duckdb_neo::extension::register_static_extension(stockscan::duckdb_extension_stockscan_describe) };
+        });
+        let mut config = Config::default()
+            // Nothing is downloaded behind the user's back.
+            .enable_autoload_extension(false)?
+            .access_mode(if options.read_only { AccessMode::ReadOnly } else { AccessMode::ReadWrite })?;
+        if let Some(threads) = options.threads {
+            config = config.threads(i64::from(threads))?;
+        }
+        if let Some(limit) = &options.memory_limit {
+            config = config.max_memory(limit)?;
+        }
+        let connection = match &options.location {
+            Location::Memory => Connection::open_in_memory_with_flags(config.access_mode(AccessMode::Automatic)?)?,
+            Location::File(path) => {
+                if options.read_only && !path.exists() {
+                    return Err(Error::NoDatabase(path.clone()));
+                }
+                Connection::open_with_flags(path, config).map_err(|error| opening_failed(path, &error))?
+            }
+        };
+        Ok(Engine { connection, options })
+    }
+
+    /// What the database is called in messages.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match &self.options.location {
+            Location::Memory => "the database in memory".to_owned(),
+            Location::File(path) => path.display().to_string(),
+        }
+    }
+
+    /// Stops the running query from another thread.
+    #[must_use]
+    pub fn interrupt_handle(&self) -> Arc<InterruptHandle> {
+        self.connection.interrupt_handle()
+    }
+
+    /// The underlying connection, for what the engine has no words for.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Whether a relation of this name can be read, whatever kind it is.
+    #[must_use]
+    pub fn has_relation(&self, name: &str) -> bool {
+        self.connection.prepare("FROM query_table(?) LIMIT 0").and_then(|mut statement| statement.execute([name])).is_ok()
+    }
+}
+
+fn opening_failed(path: &Path, error: &duckdb::Error) -> Error {
+    let message = match Error::from_duckdb(error) {
+        Error::Database(message) | Error::Invalid(message) => message,
+        other => return other,
+    };
+    let reason = message.split_once("Error: ").map_or(message.as_str(), |(_, reason)| reason).lines().next().unwrap_or_default().to_owned();
+    if let Some(process) = number_behind(&message, "(PID ") {
+        // `… Conflicting lock is held in /usr/bin/python3.11 (PID 4711) by user …`
+        let program = message.split_once("held in ").and_then(|(_, rest)| rest.split_once(" (PID ")).map(|(program, _)| program.to_owned());
+        return Error::Locked { path: path.to_path_buf(), process, program };
+    }
+    if message.contains("database file with version number") {
+        return Error::NewerDatabase { path: path.to_path_buf(), ours: stockscan::DUCKDB_VERSION.to_owned(), reason };
+    }
+    if path.is_file() {
+        return Error::NotADatabase { path: path.to_path_buf(), reason };
+    }
+    Error::Database(message)
+}
+
+fn number_behind(text: &str, mark: &str) -> Option<u32> {
+    let rest = &text[text.find(mark)? + mark.len()..];
+    rest.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
+}
