@@ -56,7 +56,7 @@ pub enum Error {
     #[error(
         "{path} is in use by process {process}{}; close it there, or wait for it. One process at a time can write to a DuckDB file, \
          and none can read meanwhile",
-        program(.program.as_deref())
+        held_by(.program.as_deref())
     )]
     Locked {
         /// The database file.
@@ -150,7 +150,7 @@ fn one_of(known: &[String]) -> String {
     if known.is_empty() { "there are none".to_owned() } else { format!("there are {}", known.join(", ")) }
 }
 
-fn program(program: Option<&str>) -> String {
+fn held_by(program: Option<&str>) -> String {
     program.map_or(String::new(), |program| format!(" ({program})"))
 }
 

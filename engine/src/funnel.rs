@@ -15,7 +15,7 @@ use sqlparser::{
     parser::Parser,
 };
 
-use crate::{Call, Engine, Error, Query, Result, call::literal};
+use crate::{Call, Engine, Error, Result, call::literal};
 
 /// How many rows survive the conditions of a scan, one after the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,13 +63,13 @@ impl Engine {
         }
         let shown: Vec<Vec<(String, String)>> =
             stages.iter().map(|stage| stage.conditions.iter().map(|condition| describe(condition, &parameters)).collect()).collect();
-        let counts = self.count(&mut query, &stages, &parameters)?;
+        let counts = self.survivors(&mut query, &stages, &parameters)?;
         let steps = shown.into_iter().flatten().zip(counts.into_iter().flatten()).filter(|((condition, _), _)| !condition.is_empty());
         Ok(Funnel { steps: steps.map(|((condition, parameters), survivors)| Step { condition, parameters, survivors }).collect() })
     }
 
     /// One list of counts per stage, from one statement.
-    fn count(&self, query: &mut SqlQuery, stages: &[Stage], parameters: &[(String, Value)]) -> Result<Vec<Vec<u64>>> {
+    fn survivors(&self, query: &mut SqlQuery, stages: &[Stage], parameters: &[(String, Value)]) -> Result<Vec<Vec<u64>>> {
         let arms: Vec<String> = stages
             .iter()
             .enumerate()

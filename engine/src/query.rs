@@ -115,7 +115,8 @@ impl Engine {
         let handle = self.interrupt_handle();
         let (done, watch) = mpsc::channel::<()>();
         let outcome = thread::scope(|scope| {
-            scope.spawn(|| {
+            let (late, handle) = (&late, &handle);
+            scope.spawn(move || {
                 let mut wait = deadline;
                 // Interrupting between two queries has no effect, so it is repeated until the work has ended.
                 while watch.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {

@@ -44,8 +44,9 @@ SELECT
     CAST(bar.low AS DOUBLE) AS low,
     CAST(bar.close AS DOUBLE) AS close,
     CAST(bar.volume AS BIGINT) AS volume,
-    CAST(CAST(bar.ts AS TIMESTAMP) AS TIME)
-    <= latest_visible_start(cutoff_time, integer_in_range(bar_minutes, 1, 1440, called_by, 'bar_minutes'), called_by, 'cutoff_time') AS by_cutoff
+    bar.ts
+    <= CAST(bar.ts AS DATE)
+    + latest_visible_start(cutoff_time, integer_in_range(bar_minutes, 1, 1440, called_by, 'bar_minutes'), called_by, 'cutoff_time') AS by_cutoff
 FROM query_table(source) AS bar
 WHERE
     is_bar_time(typeof(bar.ts), called_by)

@@ -20,7 +20,7 @@ SELECT
     entry.database_name,
     entry.schema_name,
     entry.internal AS is_built_in,
-    regexp_extract(coalesce(entry.comment, entry.description, ''), '^(.*?)(\n\n|$)', 1) AS title,
+    regexp_extract(coalesce(entry.comment, entry.description, ''), '^[^\n]*') AS title,
     coalesce(entry.comment, entry.description) AS documentation,
     entry.parameters,
     entry.examples

@@ -12,17 +12,18 @@
 -- @column ignored_by_scanners whether scanners leave such bars out.
 -- @column meaning what the defect is.
 -- @example FROM check_bars()
--- @example SELECT check_bars.defect, check_bars.bars FROM check_bars(session_start := '09:15', session_end := '15:30') WHERE check_bars.bars > 0
+-- @example SELECT defect, bars FROM check_bars(session_start := '09:15', session_end := '15:30') WHERE bars > 0
 CREATE MACRO check_bars(source := 'bars', bar_minutes := 1, session_start := NULL, session_end := NULL) AS TABLE
+-- NaN is above every number in a comparison. As NULL it is no less bad, and has no other defect on top.
 WITH bar_keys AS (
     SELECT
         CAST(bar.symbol AS VARCHAR) AS symbol,
         CAST(bar.ts AS TIMESTAMP) AS ts,
-        CAST(bar.open AS DOUBLE) AS open,
-        CAST(bar.high AS DOUBLE) AS high,
-        CAST(bar.low AS DOUBLE) AS low,
-        CAST(bar.close AS DOUBLE) AS close,
-        CAST(bar.volume AS DOUBLE) AS volume,
+        nullif(CAST(bar.open AS DOUBLE), CAST('NaN' AS DOUBLE)) AS open,
+        nullif(CAST(bar.high AS DOUBLE), CAST('NaN' AS DOUBLE)) AS high,
+        nullif(CAST(bar.low AS DOUBLE), CAST('NaN' AS DOUBLE)) AS low,
+        nullif(CAST(bar.close AS DOUBLE), CAST('NaN' AS DOUBLE)) AS close,
+        nullif(CAST(bar.volume AS DOUBLE), CAST('NaN' AS DOUBLE)) AS volume,
         CASE WHEN isfinite(CAST(bar.ts AS TIMESTAMP)) THEN CAST(CAST(bar.ts AS TIMESTAMP) AS TIME) END AS clock
     FROM query_table(source) AS bar
     WHERE is_bar_time(typeof(bar.ts), 'check_bars')

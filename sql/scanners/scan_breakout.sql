@@ -96,7 +96,7 @@ with_baseline AS (
     FROM sessions
     WHERE
         sessions.session_date >= session_date(scan_date, 'scan_breakout', 'scan_date')
-        AND sessions.bars > 0
+        AND sessions.price IS NOT NULL
         AND sessions.baseline_sessions = integer_in_range(consolidation_period, 1, 250, 'scan_breakout', 'consolidation_period')
         AND sessions.baseline_start
         >= sessions.session_date

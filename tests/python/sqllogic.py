@@ -67,7 +67,7 @@ def _expand(path: Path, lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
         values = [str(value) for value in range(int(words[2]), int(words[3]))] if words[0] == "loop" else words[2:]
         body = lines[position + 1 : end]
         for value in values:
-            result += [(n, "")] + _expand(path, [(n, text.replace("${" + name + "}", value)) for n, text in body])
+            result += [(number, "")] + _expand(path, [(n, text.replace("${" + name + "}", value)) for n, text in body])
         position = end + 1
     return result + [(0, "")]
 
@@ -90,6 +90,8 @@ def _parse(path: Path, lines: list[tuple[int, str]]) -> list[Record]:
 
 def run(path: Path, connection: duckdb.DuckDBPyConnection, folder: Path) -> int:
     """Runs a file on a connection; returns how many records there were."""
+    # A table that does not exist must not be found among this module's variables.
+    connection.execute("SET python_enable_replacements = false")
     all_records = records(path, str(folder))
     for record in all_records:
         match record.head.split():
@@ -125,14 +127,17 @@ def _error(record: Record, connection: duckdb.DuckDBPyConnection) -> None:
 
 def _query(record: Record, connection: duckdb.DuckDBPyConnection, types: str, sort: bool) -> None:
     try:
-        table = connection.execute(record.sql).to_arrow_table()
+        relation = connection.sql(record.sql)
+        table = None if relation is None else relation.to_arrow_table()
     except duckdb.Error as error:
         raise record.failure(f"expected rows, got: {error}") from None
+    if table is None:
+        raise record.failure("expected rows, but the statement has none")
     if table.num_columns != len(types):
         raise record.failure(f"expected {len(types)} columns, got {table.num_columns}: {', '.join(table.column_names)}")
-    table = table.rename_columns([f"c{index}" for index in range(table.num_columns)])
+    answer = table.rename_columns([f"c{index}" for index in range(table.num_columns)])
     # DuckDB's own texts, so that every runner compares the same; a time of 24:00 has no Python value, for one.
-    rows = duckdb.connect().execute("SELECT CAST(COLUMNS(*) AS VARCHAR) FROM table").fetchall()
+    rows = duckdb.connect().execute("SELECT CAST(COLUMNS(*) AS VARCHAR) FROM answer").fetchall()
     actual = [["NULL" if value is None else value or "(empty)" for value in row] for row in rows]
     expected = [line.split("\t") for line in record.expected]
     if sort:

@@ -1,0 +1,360 @@
+//! The command as a user meets it: what it prints, where, and how it ends. Bad input above all.
+
+use std::{
+    error::Error,
+    fs,
+    io::Write,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+struct Answer {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+/// Runs the command in a folder, without a terminal.
+fn scanner(folder: &Path, arguments: &[&str]) -> Outcome<Answer> {
+    let output = Command::new(env!("CARGO_BIN_EXE_scanner"))
+        .args(arguments)
+        .current_dir(folder)
+        .env_remove("STOCKSCAN_DATABASE")
+        .stdin(Stdio::null())
+        .output()?;
+    Ok(Answer {
+        code: output.status.code(),
+        out: String::from_utf8(output.stdout)?,
+        err: String::from_utf8(output.stderr)?,
+    })
+}
+
+fn ok(folder: &Path, arguments: &[&str]) -> Outcome<Answer> {
+    let answer = scanner(folder, arguments)?;
+    assert_eq!(answer.code, Some(0), "{arguments:?}\n{}{}", answer.out, answer.err);
+    Ok(answer)
+}
+
+/// A folder with a small demo market in `market.duckdb`.
+fn demo() -> Outcome<tempfile::TempDir> {
+    let folder = tempfile::tempdir()?;
+    ok(folder.path(), &["-q", "demo", "--symbols", "40", "--sessions", "20"])?;
+    Ok(folder)
+}
+
+fn count(folder: &Path, sql: &str) -> Outcome<i64> {
+    let answer = ok(folder, &["sql", sql, "--format", "csv"])?;
+    Ok(answer.out.lines().nth(1).ok_or("one row")?.parse()?)
+}
+
+/// Loose enough that the demo market always has hits.
+const LOOSE: [&str; 8] = ["--set", "breakout_volume_ratio=0", "--set", "resistance_break_pct=0", "--set", "min_volume=0", "--set", "min_probability_score=0"];
+
+#[test]
+fn bad_input_says_what_is_wrong_and_ends_with_its_code() -> Outcome {
+    let folder = demo()?;
+    fs::write(folder.path().join("text.duckdb"), "this is no database\n".repeat(500))?;
+    ok(folder.path(), &["sql", "CREATE TABLE odd (a INTEGER)", "--database", "odd.duckdb"])?;
+    ok(folder.path(), &["sql", "CREATE TABLE bars AS SELECT 'A' AS symbol, '2025-01-15' AS ts, 1.0 AS open, 1.0 AS high, 1.0 AS low, 1.0 AS close, 1 AS volume", "--database", "texts.duckdb"])?;
+    ok(folder.path(), &["sql", "CREATE TABLE bars AS SELECT 'A' AS symbol, TIMESTAMP '2025-01-15 09:15:00' AS ts, 'high' AS open, 1.0 AS high, 1.0 AS low, 1.0 AS close, 1 AS volume", "--database", "prices.duckdb"])?;
+    let run = ["run", "--scanner-type", "breakout"];
+    let cases: [(&[&str], i32, &str); 17] = [
+        (&["run", "--scanner-type", "brakeout"], 2, "scanner: there is no scanner 'brakeout'; did you mean 'breakout'? there are breakout"),
+        (&["run", "--scanner-type", "breakout", "--set", "min_prise=5"], 2, "scan_breakout has no parameter 'min_prise'; did you mean 'min_price'?"),
+        (&["run", "--scanner-type", "breakout", "--set", "min_price"], 2, "--set min_price: expected NAME=VALUE"),
+        (&["run", "--scanner-type", "breakout", "--set", "min_price=cheap"], 2, "scan_breakout: min_price must be a number at least 0, got 'cheap'"),
+        (&["run", "--scanner-type", "breakout", "--date", "2025-02-30"], 2, "scan_breakout: scan_date must be a date such as 2025-01-15, got '2025-02-30'"),
+        (&["run", "--scanner-type", "breakout", "--cutoff", "25:99"], 2, "scan_breakout: cutoff_time must be a time of day between 00:00 and 24:00, such as 09:50, got '25:99'"),
+        (&["run", "--scanner-type", "breakout", "--set", "consolidation_period=-3"], 2, "scan_breakout: consolidation_period must be between 1 and 250, got -3"),
+        (&["run", "--scanner-type", "breakout", "--date", "2025-01-15", "--end-date", "2025-01-10"], 2, "scan_breakout: scan_date (2025-01-15) must not be above end_date (2025-01-10)"),
+        (&["run", "--scanner-type", "breakout", "--market", "NYSY"], 2, "--market NYSY: no such preset; expected one of ASX, "),
+        (&["run", "--scanner-type", "breakout", "--database", "none.duckdb"], 1, "there is no database none.duckdb; make one with 'scanner ingest FILES'"),
+        (&["run", "--scanner-type", "breakout", "--database", "odd.duckdb"], 1, "odd.duckdb has no relation 'bars'; make it with 'scanner ingest FILES'"),
+        (&["run", "--scanner-type", "breakout", "--database", "text.duckdb"], 1, "text.duckdb cannot be opened as a DuckDB database: "),
+        (&["run", "--scanner-type", "breakout", "--date", "2025-01-15", "--database", "texts.duckdb"], 2, "scan_breakout: column ts of the source is VARCHAR, expected TIMESTAMP"),
+        (&["run", "--scanner-type", "breakout", "--date", "2025-01-15", "--database", "prices.duckdb"], 1, "Could not convert string 'high' to DOUBLE"),
+        (&["run", "--scanner-type", "breakout", "--source", "none.parquet"], 1, "No files found that match the pattern \"none.parquet\""),
+        (&["run", "--scanner-type", "breakout", "--output", "hits.xyz"], 2, "--output hits.xyz: the ending names no format; expected .csv"),
+        (&["ingest", "none.csv"], 1, "none.csv: "),
+    ];
+    for (arguments, code, message) in cases {
+        let answer = scanner(folder.path(), arguments)?;
+        assert_eq!(answer.code, Some(code), "{arguments:?}: {}", answer.err);
+        assert!(answer.err.contains(message), "{arguments:?}: expected '{message}', got: {}", answer.err);
+        assert_eq!(answer.out, "", "{arguments:?}: nothing but results goes to standard output");
+    }
+    assert!(!folder.path().join("none.duckdb").exists(), "reading makes no database");
+    assert!(ok(folder.path(), &run)?.err.contains("no --date given: scanning the latest session, 2025-01-15"));
+    Ok(())
+}
+
+#[test]
+fn every_format_holds_the_same_rows() -> Outcome {
+    let folder = demo()?;
+    let run = |more: &[&str]| -> Outcome<Answer> {
+        let mut arguments = vec!["run", "-t", "breakout", "--date", "2025-01-06", "--end-date", "2025-01-15"];
+        arguments.extend(LOOSE);
+        arguments.extend(more);
+        ok(folder.path(), &arguments)
+    };
+    for ending in ["csv", "json", "ndjson", "parquet"] {
+        run(&["--output", &format!("hits.{ending}")])?;
+    }
+    let rows = count(folder.path(), "SELECT count(*) FROM 'hits.parquet'")?;
+    assert!(rows > 3, "{rows}");
+    let same = |file: &str| {
+        format!(
+            "SELECT count(*) FROM 'hits.parquet' AS p JOIN '{file}' AS f ON CAST(f.scan_date AS DATE) = CAST(p.scan_date AS DATE) AND f.symbol = p.symbol \
+             AND abs(f.price - p.price) < 1e-9 AND abs(f.probability_score - p.probability_score) < 1e-9 AND f.volume = p.volume AND f.rank = p.rank"
+        )
+    };
+    for file in ["hits.csv", "hits.json", "hits.ndjson"] {
+        assert_eq!(count(folder.path(), &same(file))?, rows, "{file}");
+    }
+    // Standard output gives the same bytes as a file.
+    assert_eq!(run(&["--format", "csv"])?.out, fs::read_to_string(folder.path().join("hits.csv"))?);
+    assert_eq!(run(&["--format", "table"])?.out.lines().count() as i64, rows + 1);
+    let arrow = Command::new(env!("CARGO_BIN_EXE_scanner")).args(["run", "-t", "breakout", "--format", "arrow"]).current_dir(folder.path()).output()?;
+    let reader = arrow::ipc::reader::StreamReader::try_new(arrow.stdout.as_slice(), None)?;
+    assert_eq!(reader.schema().field(0).name(), "scan_date");
+    Ok(())
+}
+
+#[test]
+fn an_empty_result_is_empty_and_says_why() -> Outcome {
+    let folder = demo()?;
+    let run = |more: &[&str]| -> Outcome<Answer> {
+        let mut arguments = vec!["run", "-t", "breakout", "--format", "csv"];
+        arguments.extend(more);
+        ok(folder.path(), &arguments)
+    };
+    let weekend = run(&["--date", "2025-01-11"])?;
+    assert_eq!(weekend.out.lines().count(), 1, "a header and no row");
+    assert!(weekend.err.contains("there is no bar on 2025-01-11: the data has 20 sessions from 2024-12-17 to 2025-01-15"), "{}", weekend.err);
+    let early = run(&["--date", "2025-01-15", "--cutoff", "09:00"])?;
+    assert!(early.err.contains("none has price IS NOT NULL"), "{}", early.err);
+    let strict = run(&["--date", "2025-01-15", "--set", "resistance_break_pct=50"])?;
+    assert!(strict.err.contains("none has breakout_pct >= resistance_break_pct (resistance_break_pct = 50"), "{}", strict.err);
+    Ok(())
+}
+
+#[test]
+fn explain_counts_what_each_condition_leaves() -> Outcome {
+    let folder = demo()?;
+    let answer = ok(folder.path(), &["run", "-t", "breakout", "--date", "2025-01-15", "--explain"])?;
+    assert!(answer.err.contains("volume_ratio >= breakout_volume_ratio"), "{}", answer.err);
+    let first = answer.err.lines().find(|line| line.contains("session_date >= scan_date")).ok_or("the first condition")?;
+    // Of 40 symbols none lists late or is halted on that day but DEMO0012, which is halted in sessions 17 to 19.
+    assert!(first.trim().starts_with("38 ") || first.trim().starts_with("39 ") || first.trim().starts_with("40 "), "{first}");
+    Ok(())
+}
+
+#[test]
+fn printed_sql_gives_the_same_rows() -> Outcome {
+    let folder = demo()?;
+    let mut arguments = vec!["run", "-t", "breakout", "--date", "2025-01-15", "--symbols", "DEMO0001,DEMO0002,DEMO0003", "--format", "csv"];
+    arguments.extend(LOOSE);
+    let rows = ok(folder.path(), &arguments)?.out;
+    arguments.push("--sql");
+    let sql = ok(folder.path(), &arguments)?.out;
+    assert!(sql.contains("symbols := ['DEMO0001', 'DEMO0002', 'DEMO0003']"), "{sql}");
+    assert_eq!(ok(folder.path(), &["sql", sql.trim(), "--format", "csv"])?.out, rows);
+    Ok(())
+}
+
+const BROKEN: &str = "Symbol,Timestamp,Open,High,Low,Close,Volume
+A,2025-01-15 09:15:00,100,101,99,100.5,1000
+A,2025-01-15 09:16:00,100.5,101,100,100.8,1200
+A,2025-01-15 09:16:00,100.5,101,100,100.8,1200
+A,2025-01-15 09:17:00,abc,101,100,100.8,1200
+A,2025-01-15 09:18:00,100,101,100
+A,2025-01-15 09:19:00,100,101,102,100.8,1200
+A,2025-01-15 09:20:00,-1,101,100,100.8,1200
+,2025-01-15 09:21:00,100,101,100,100.8,1200
+A,2025-01-15 09:22:00,100,101,100,100.8,-5
+A,2025-01-15 09:23:00,100,101,100,100.8,
+A,2025-01-15 09:24:00,100,101,100,100.8,900
+";
+
+#[test]
+fn broken_rows_are_counted_by_reason_and_the_rest_is_stored() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("broken.csv"), BROKEN)?;
+    let answer = ok(folder.path(), &["ingest", "broken.csv"])?;
+    for line in [
+        "3 bars added to market.duckdb from 11 rows of 1 file",
+        "1 row repeated in the same file",
+        "1 row of broken.csv rejected: column Open is not of its type (first: line 5: A,2025-01-15 09:17:00,abc",
+        "1 row of broken.csv rejected: too few columns (first: line 6",
+        "1 row of broken.csv rejected: high below low",
+        "1 row of broken.csv rejected: a price is not above zero",
+        "1 row of broken.csv rejected: no symbol",
+        "1 row of broken.csv rejected: negative volume",
+        "1 row of broken.csv rejected: volume is missing or not a number",
+    ] {
+        assert!(answer.err.contains(line), "expected '{line}' in:\n{}", answer.err);
+    }
+    assert_eq!(count(folder.path(), "SELECT count(*) FROM bars")?, 3);
+    Ok(())
+}
+
+#[test]
+fn the_same_file_again_changes_nothing() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("broken.csv"), BROKEN)?;
+    ok(folder.path(), &["ingest", "broken.csv"])?;
+    let again = ok(folder.path(), &["ingest", "broken.csv"])?;
+    assert!(again.err.contains("0 bars added"), "{}", again.err);
+    assert!(again.err.contains("3 bars stored already, with the same values"), "{}", again.err);
+    // A bar with other values does not replace the one that is stored, and is not silently dropped either.
+    fs::write(folder.path().join("other.csv"), "symbol,ts,open,high,low,close,volume\nA,2025-01-15 09:15:00,100,101,99,100.5,7\nA,2025-01-15 09:30:00,1,1,1,1,1\n")?;
+    let other = ok(folder.path(), &["ingest", "other.csv"])?;
+    assert!(other.err.contains("1 bar added") && other.err.contains("1 bar stored already with other values: the stored ones stay"), "{}", other.err);
+    assert_eq!(count(folder.path(), "SELECT volume FROM bars WHERE ts = '2025-01-15 09:15:00'")?, 1000);
+    Ok(())
+}
+
+#[test]
+fn clocks_are_converted_to_the_exchanges() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path();
+    let bar = "100,101,99,100.5,1000";
+    // 14:30 UTC is 09:30 in New York in winter, 13:30 UTC in summer.
+    fs::write(path.join("zone.csv"), format!("symbol,ts,open,high,low,close,volume\nW,2025-01-15T14:30:00Z,{bar}\nS,2025-07-15T13:30:00Z,{bar}\n"))?;
+    fs::write(path.join("epoch.csv"), format!("symbol,ts,open,high,low,close,volume\nW,1736951400000,{bar}\nS,1752586200000,{bar}\n"))?;
+    fs::write(path.join("naive.csv"), format!("symbol,ts,open,high,low,close,volume\nW,2025-01-15 14:30:00,{bar}\nS,2025-07-15 13:30:00,{bar}\n"))?;
+    fs::write(path.join("ends.csv"), format!("symbol,ts,open,high,low,close,volume\nW,2025-01-15 09:35:00,{bar}\n"))?;
+    fs::write(path.join("parts.csv"), format!("day,clock,o,h,l,c,v\n15/01/2025,09:30,{bar}\n"))?;
+
+    let without = scanner(path, &["ingest", "zone.csv"])?;
+    assert_eq!(without.code, Some(2), "{}", without.err);
+    assert!(without.err.contains("zone.csv: column 'ts' tells instants, not the exchange's clock") && without.err.contains("--timezone"), "{}", without.err);
+    assert!(!path.join("market.duckdb").exists(), "a first ingest that stored nothing leaves no database");
+
+    let times = "SELECT count(*) FROM bars WHERE (symbol, ts) IN (('W', TIMESTAMP '2025-01-15 09:30:00'), ('S', TIMESTAMP '2025-07-15 09:30:00'))";
+    for (database, file, more) in [
+        ("zone.duckdb", "zone.csv", &["--timezone", "America/New_York"][..]),
+        ("epoch.duckdb", "epoch.csv", &["--timezone", "America/New_York"][..]),
+        ("naive.duckdb", "naive.csv", &["--timezone", "America/New_York", "--file-timezone", "UTC"][..]),
+    ] {
+        ok(path, &[&["ingest", file, "--database", database], more].concat())?;
+        assert_eq!(count_in(path, database, times)?, 2, "{file}");
+    }
+    ok(path, &["ingest", "ends.csv", "--database", "ends.duckdb", "--label", "end", "--bar-minutes", "5"])?;
+    assert_eq!(count_in(path, "ends.duckdb", times)?, 1);
+    ok(path, &["ingest", "parts.csv", "--database", "parts.duckdb", "--symbol", "W", "--map", "ts=day+clock", "--timestamp-format", "%d/%m/%Y %H:%M"])?;
+    assert_eq!(count_in(path, "parts.duckdb", times)?, 1);
+
+    let unknown = scanner(path, &["ingest", "zone.csv", "--timezone", "America/NewYork"])?;
+    assert!(unknown.err.contains("unknown time zone 'America/NewYork'; did you mean 'America/New_York'?"), "{}", unknown.err);
+    let column = scanner(path, &["ingest", "parts.csv", "--symbol", "W", "--map", "ts=dai+clock"])?;
+    assert!(column.err.contains("there is no column 'dai'; did you mean 'day'?"), "{}", column.err);
+    Ok(())
+}
+
+fn count_in(folder: &Path, database: &str, sql: &str) -> Outcome<i64> {
+    let answer = ok(folder, &["sql", sql, "--format", "csv", "--database", database])?;
+    Ok(answer.out.lines().nth(1).ok_or("one row")?.parse()?)
+}
+
+#[test]
+fn a_table_of_other_columns_is_not_touched() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("broken.csv"), BROKEN)?;
+    ok(folder.path(), &["sql", "CREATE TABLE bars (x INTEGER)", "--database", "market.duckdb"])?;
+    let answer = scanner(folder.path(), &["ingest", "broken.csv"])?;
+    assert_eq!(answer.code, Some(2));
+    assert!(answer.err.contains("the table 'bars' of market.duckdb has no column 'symbol'; a table of bars has symbol, ts, open"), "{}", answer.err);
+    Ok(())
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_the_command_quietly() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_scanner"))
+        .args(["sql", "SELECT * FROM range(5000000)", "--format", "csv"])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    drop(child.stdout.take());
+    let output = child.wait_with_output()?;
+    assert_eq!((output.status.code(), String::from_utf8(output.stderr)?.as_str()), (Some(0), ""));
+    Ok(())
+}
+
+#[test]
+fn an_output_file_is_whole_or_not_there() -> Outcome {
+    let folder = demo()?;
+    let answer = scanner(folder.path(), &["sql", "SELECT CASE WHEN range = 900000 THEN error('stop here') ELSE 'x' END FROM range(1000000)", "--output", "rows.csv"])?;
+    assert_eq!(answer.code, Some(2), "{}", answer.err);
+    let left: Vec<String> = fs::read_dir(folder.path())?.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned())).collect::<Result<_, _>>()?;
+    assert!(left.iter().all(|name| name.starts_with("market.duckdb")), "{left:?}");
+    Ok(())
+}
+
+#[test]
+fn the_demo_leaves_other_bars_alone() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("broken.csv"), BROKEN)?;
+    ok(folder.path(), &["ingest", "broken.csv"])?;
+    let answer = scanner(folder.path(), &["demo"])?;
+    assert_eq!(answer.code, Some(2), "{}", answer.err);
+    assert!(answer.err.contains("holds bars that are not the demo's"), "{}", answer.err);
+    assert_eq!(count(folder.path(), "SELECT count(*) FROM bars")?, 3);
+    Ok(())
+}
+
+#[test]
+fn a_script_on_standard_input_runs_statement_by_statement() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_scanner"))
+        .args(["sql", "--format", "csv"])
+        .current_dir(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let script = "CREATE TABLE t AS SELECT 'a;b' AS x; -- not; a statement\nSELECT x || ';' AS y FROM t;\n/* nor; this */ SELECT $$;$$ AS z;\n";
+    child.stdin.take().ok_or("a pipe")?.write_all(script.as_bytes())?;
+    let output = child.wait_with_output()?;
+    assert_eq!(String::from_utf8(output.stdout)?, "Count\n1\ny\na;b;\nz\n;\n");
+    Ok(())
+}
+
+#[test]
+fn a_users_own_scanner_is_listed_and_run() -> Outcome {
+    let folder = demo()?;
+    ok(
+        folder.path(),
+        &[
+            "sql",
+            "CREATE MACRO scan_mine(scan_date, at_least := 100) AS TABLE SELECT session.session_date AS scan_date, session.symbol, session.price, session.bars, \
+             session.volume FROM sessions_as_of(scan_date) AS session WHERE session.session_date = session_date(scan_date, 'scan_mine', 'scan_date') \
+             AND session.bars >= integer_in_range(at_least, 1, 1000, 'scan_mine', 'at_least') ORDER BY session.symbol",
+            "--database",
+            "market.duckdb",
+        ],
+    )?;
+    assert!(ok(folder.path(), &["list"])?.out.contains("mine"));
+    assert!(ok(folder.path(), &["list", "mine"])?.out.contains("at_least  default 100"));
+    let answer = ok(folder.path(), &["run", "-t", "mine", "--set", "at_least=370", "--explain", "--format", "csv"])?;
+    assert!(answer.out.lines().count() > 2, "{}", answer.out);
+    assert!(answer.err.contains("bars >= at_least"), "{}", answer.err);
+    let wrong = scanner(folder.path(), &["run", "-t", "mine", "--set", "at_least=0"])?;
+    assert_eq!(wrong.code, Some(2));
+    assert!(wrong.err.contains("scan_mine: at_least must be between 1 and 1000, got 0"), "{}", wrong.err);
+    Ok(())
+}
+
+#[test]
+fn doctor_says_what_is_there_and_what_to_do() -> Outcome {
+    let folder = demo()?;
+    let well = ok(folder.path(), &["doctor"])?;
+    assert!(well.out.contains("20 sessions from 2024-12-17 to 2025-01-15") && well.out.contains("nothing needs doing"), "{}", well.out);
+    let ill = scanner(folder.path(), &["doctor", "--database", "none.duckdb"])?;
+    assert_eq!(ill.code, Some(1));
+    assert!(ill.out.contains("v2.0.0") && ill.err.contains("there is no database none.duckdb"), "{}{}", ill.out, ill.err);
+    Ok(())
+}

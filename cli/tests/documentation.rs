@@ -1,0 +1,109 @@
+//! Runs the blocks of the documentation as a reader would: `sh` blocks of a page one after the other in an empty folder, each `sql` block as a
+//! script, and the examples in the command's help. (`python` blocks run in the Python client tests.)
+
+use std::{
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+const SCANNER: &str = env!("CARGO_BIN_EXE_scanner");
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn pages() -> Outcome<Vec<PathBuf>> {
+    let mut pages = vec![root().join("README.md")];
+    for entry in fs::read_dir(root().join("docs"))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|ending| ending == "md") {
+            pages.push(path);
+        }
+    }
+    Ok(pages)
+}
+
+/// The contents of a page's blocks in one language.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        if line.trim() == format!("```{language}") {
+            let block: Vec<&str> = lines.by_ref().take_while(|line| line.trim() != "```").collect();
+            found.push(block.join("\n"));
+        }
+    }
+    found
+}
+
+fn shell(script: &str, folder: &Path) -> Outcome<Output> {
+    let bin = Path::new(SCANNER).parent().ok_or("the binary stands in a folder")?;
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH")?);
+    Ok(Command::new("sh").args(["-e", "-c", script]).current_dir(folder).env("PATH", path).env_remove("STOCKSCAN_DATABASE").output()?)
+}
+
+fn assert_success(output: &Output, what: &str) {
+    assert!(output.status.success(), "{what}\n{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn shell_blocks_run_in_order_in_an_empty_folder() -> Outcome {
+    let mut count = 0;
+    for page in pages()? {
+        let folder = tempfile::tempdir()?;
+        for block in blocks(&fs::read_to_string(&page)?, "sh") {
+            assert_success(&shell(&block, folder.path())?, &format!("{}:\n{block}", page.display()));
+            count += 1;
+        }
+    }
+    assert!(count > 0, "there are shell blocks");
+    Ok(())
+}
+
+#[test]
+fn sql_blocks_run_as_scripts() -> Outcome {
+    let mut count = 0;
+    for page in pages()? {
+        for block in blocks(&fs::read_to_string(&page)?, "sql") {
+            let folder = tempfile::tempdir()?;
+            let script = folder.path().join("block.sql");
+            fs::write(&script, &block)?;
+            assert_success(&shell("scanner sql < block.sql", folder.path())?, &format!("{}:\n{block}", page.display()));
+            count += 1;
+        }
+    }
+    assert!(count > 0, "there are SQL blocks");
+    Ok(())
+}
+
+#[test]
+fn examples_in_the_help_run() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    // What the examples assume to be there.
+    let prepare = "scanner -q demo
+        scanner sql \"COPY (FROM demo_bars(symbols := 2, sessions := 3)) TO 'bars.parquet'\"
+        scanner sql \"COPY (SELECT symbol AS ticker, ts AS timestamp, open, high, low, close, volume FROM demo_bars(symbols := 2, sessions := 3)) TO 'day1.csv'\"
+        cp day1.csv day2.csv
+        scanner sql \"COPY (SELECT ts::DATE AS date, ts::TIME AS time, open, high, low, close, volume FROM demo_bars(symbols := 1, sessions := 3)) TO 'INFY.csv'\"
+        scanner sql \"COPY (SELECT symbol, (epoch_us(ts) / 1000)::BIGINT AS ts, open, high, low, close, volume FROM demo_bars(symbols := 1, sessions := 3)) TO 'polygon.csv'\"
+        echo \"FROM scanners();\" > script.sql";
+    assert_success(&shell(prepare, folder.path())?, "preparing");
+    let mut count = 0;
+    for command in ["demo", "run", "list", "sql", "ingest", "check"] {
+        let help = shell(&format!("scanner {command} --help"), folder.path())?;
+        assert_success(&help, command);
+        let text = String::from_utf8(help.stdout)?;
+        let examples: Vec<&str> = text.lines().map(str::trim).filter(|line| line.starts_with("scanner ")).collect();
+        assert!(!examples.is_empty(), "scanner {command} --help has an example");
+        for example in examples {
+            assert_success(&shell(example, folder.path())?, example);
+            count += 1;
+        }
+    }
+    assert!(count >= 10, "{count}");
+    Ok(())
+}
