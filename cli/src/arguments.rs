@@ -82,8 +82,8 @@ pub(crate) struct Demo {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scanner run --scanner-type breakout --date 2025-01-15
-  scanner run --scanner-type breakout --cutoff 10:30 --set min_price=100 --set resistance_break_pct=0.2 --explain
-  scanner run --scanner-type breakout --date 2025-01-06 --end-date 2025-01-15 --format csv --output breakouts.csv")]
+  scanner run -t breakout --cutoff 10:30 --set min_price=100 --set min_volume=0 --explain
+  scanner run -t breakout --date 2025-01-06 --end-date 2025-01-15 --output breakouts.csv")]
 pub(crate) struct Run {
     /// Which scanner; 'scanner list' names them
     #[arg(long, short = 't', value_name = "NAME")]

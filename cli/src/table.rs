@@ -47,6 +47,7 @@ pub(crate) fn render(schema: &SchemaRef, batches: &[RecordBatch], numbers: Numbe
     }
     // Never wrapped: a wrapped number cannot be read.
     for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
         column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(1)));
     }
     Ok(table.lines().map(|line| line.trim_end().to_owned() + "\n").collect())

@@ -153,6 +153,10 @@ impl Engine {
 
     /// The value of an SQL literal.
     pub(crate) fn literal(&self, sql: &str) -> Result<Value> {
+        // The client has no value for a NULL without a type.
+        if sql.eq_ignore_ascii_case("null") {
+            return Ok(Value::Null);
+        }
         Ok(self.connection.query_row(&format!("SELECT {sql}"), [], |row| row.get(0))?)
     }
 }

@@ -10,7 +10,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[non_exhaustive]
 pub enum Error {
     /// No scanner or table function of this name.
-    #[error("there is no {kind} '{given}'{}; {}", did_you_mean(.suggestion.as_deref()), one_of(.known))]
+    #[error("there is no {kind} '{given}'{} {}", did_you_mean(.suggestion.as_deref()), one_of(.known))]
     UnknownFunction {
         /// `scanner` or `function`.
         kind: &'static str,
@@ -22,7 +22,7 @@ pub enum Error {
         known: Vec<String>,
     },
     /// The function has no parameter of this name.
-    #[error("{function} has no parameter '{given}'{}; it takes {}", did_you_mean(.suggestion.as_deref()), .known.join(", "))]
+    #[error("{function} has no parameter '{given}'{} it takes {}", did_you_mean(.suggestion.as_deref()), .known.join(", "))]
     UnknownParameter {
         /// The function.
         function: String,
@@ -143,7 +143,7 @@ impl From<duckdb::Error> for Error {
 }
 
 fn did_you_mean(suggestion: Option<&str>) -> String {
-    suggestion.map_or(String::new(), |name| format!("; did you mean '{name}'?"))
+    suggestion.map_or(";".to_owned(), |name| format!("; did you mean '{name}'?"))
 }
 
 fn one_of(known: &[String]) -> String {

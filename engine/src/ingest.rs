@@ -128,7 +128,7 @@ impl Engine {
 
         let mut bound = Bound(vec![reader.path()]);
         let select = mapping.select(ingest, &found, &mut bound)?;
-        let source = reader.call(&mapping.csv_types());
+        let source = reader.call(&mapping.csv_types(ingest.timestamp_format.is_some()));
         self.drop_rejects()?;
         self.connection.execute(
             &format!("CREATE OR REPLACE TEMP TABLE ingest_rows AS SELECT {select} FROM {source} AS file_row"),
@@ -367,17 +367,19 @@ impl Mapping {
     }
 
     /// The types that a CSV file's numbers and symbols are read as, whatever its first lines look like.
-    fn csv_types(&self) -> String {
+    fn csv_types(&self, time_is_text: bool) -> String {
         if !self.is_csv {
             return String::new();
         }
-        let types = COLUMNS.iter().zip(&self.columns).filter_map(|(target, columns)| {
+        let types = COLUMNS.iter().zip(&self.columns).flat_map(|(target, columns)| {
             let sql_type = match *target {
-                "symbol" => "VARCHAR",
-                "ts" => return None,
-                _ => "DOUBLE",
+                "symbol" => Some("VARCHAR"),
+                // Read by its format, so not by what it looks like.
+                "ts" if time_is_text => Some("VARCHAR"),
+                "ts" => None,
+                _ => Some("DOUBLE"),
             };
-            Some(format!("{}: '{sql_type}'", literal(&Value::Text(columns.first()?.clone()))))
+            columns.iter().filter_map(move |column| Some(format!("{}: '{}'", literal(&Value::Text(column.clone())), sql_type?)))
         });
         format!(", types = {{{}}}", types.collect::<Vec<_>>().join(", "))
     }
@@ -393,10 +395,10 @@ impl Mapping {
         let [open, high, low, close, volume] = numbers.as_slice() else { return Ok(String::new()) };
         Ok(format!(
             "{symbol} AS symbol, {ts} AS ts, {open} AS open, {high} AS high, {low} AS low, {close} AS close, {volume} AS raw_volume, \
-             CASE WHEN isfinite(raw_volume) AND abs(raw_volume) < 9e18 THEN CAST(raw_volume AS BIGINT) END AS volume, \
+             CASE WHEN isfinite(raw_volume) AND abs(raw_volume) <= 1e15 THEN CAST(raw_volume AS BIGINT) END AS volume, \
              CASE WHEN coalesce(symbol, '') = '' THEN 'no symbol' WHEN ts IS NULL THEN 'no time, or one that cannot be read' \
              WHEN NOT coalesce(isfinite(open) AND isfinite(high) AND isfinite(low) AND isfinite(close), false) THEN 'a price is missing or not a number' \
-             WHEN least(open, high, low, close) <= 0 THEN 'a price is not above zero' WHEN high < low THEN 'high below low' \
+             WHEN least(open, high, low, close) < 1e-9 THEN 'a price is not above zero' WHEN greatest(open, high, close) > 1e15 THEN 'a price is infinite' WHEN high < low THEN 'high below low' \
              WHEN volume IS NULL THEN 'volume is missing or not a number' WHEN volume < 0 THEN 'negative volume' END AS reason, \
              row_number() OVER () AS row_number"
         ))
@@ -425,8 +427,8 @@ impl Mapping {
                     // Seconds, milliseconds, microseconds or nanoseconds since 1970: told apart by size, which is safe from 1973 to 5138.
                     let epoch = format!("CAST({name} AS DOUBLE)");
                     Clock::Instant(format!(
-                        "CAST(CAST(make_timestamp(CAST(CASE WHEN abs({epoch}) < 1e11 THEN {epoch} * 1e6 WHEN abs({epoch}) < 1e14 THEN {epoch} * 1e3 \
-                         WHEN abs({epoch}) < 1e17 THEN {epoch} ELSE {epoch} / 1e3 END AS BIGINT)) AS VARCHAR) || '+00' AS TIMESTAMPTZ)"
+                        "to_timestamp(CASE WHEN abs({epoch}) < 1e11 THEN {epoch} WHEN abs({epoch}) < 1e14 THEN {epoch} / 1e3 \
+                         WHEN abs({epoch}) < 1e17 THEN {epoch} / 1e6 ELSE {epoch} / 1e9 END)"
                     ))
                 }
                 other => {

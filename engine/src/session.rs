@@ -21,7 +21,7 @@ impl Engine {
     /// # Errors
     /// [`crate::Error::MissingSource`], or what DuckDB says.
     pub fn latest_session(&self, bar_minutes: u32) -> Result<Option<String>> {
-        let query = "SELECT CAST(bar.session_date AS VARCHAR) FROM session_bars('0001-01-01', '9999-12-31', source := ?, bar_minutes := ?) AS bar \
+        let query = "SELECT CAST(bar.session_date AS VARCHAR) FROM session_bars('1678-01-01', '2261-12-31', source := ?, bar_minutes := ?) AS bar \
                      ORDER BY bar.ts DESC LIMIT 1";
         let found = self.texts(query, &[self.source(), Value::BigInt(i64::from(bar_minutes))])?;
         Ok(found.into_iter().next())
@@ -39,6 +39,17 @@ impl Engine {
             [first, last, count] => Some(SessionRange { first: first.clone(), last: last.clone(), count: count.parse().unwrap_or_default() }),
             _ => None,
         })
+    }
+
+    /// The time of day at which the first bar of a session starts, as `09:15:00`; `None` if the source has no bar on that day.
+    ///
+    /// # Errors
+    /// [`crate::Error::MissingSource`], or what DuckDB says.
+    pub fn first_bar(&self, session: &str, bar_minutes: u32) -> Result<Option<String>> {
+        let query = "SELECT CAST(CAST(min(bar.ts) AS TIME) AS VARCHAR) FROM session_bars(?, ?, source := ?, bar_minutes := ?) AS bar HAVING count(*) > 0";
+        let session = Value::Text(session.to_owned());
+        let found = self.texts(query, &[session.clone(), session, self.source(), Value::BigInt(i64::from(bar_minutes))])?;
+        Ok(found.into_iter().next())
     }
 
     fn source(&self) -> Value {

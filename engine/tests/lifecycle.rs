@@ -71,10 +71,17 @@ fn a_database_of_a_newer_version_says_so() -> Outcome {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("newer.duckdb");
     drop(Engine::open(Options::file(&path))?);
-    // The version is the 64-bit number behind the checksum and the magic bytes of the file's first block.
+    // The file's first block of 4096 bytes: its checksum, the magic bytes, the version as a 64-bit number.
+    let checksum = |block: &[u8]| {
+        let words = block.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()));
+        words.fold(5381_u64, |sum, word| sum ^ word.wrapping_mul(0xbf58_476d_1ce4_e5b9))
+    };
     let mut content = fs::read(&path)?;
     assert_eq!(&content[8..12], b"DUCK");
+    assert_eq!(content[..8], checksum(&content[8..4096]).to_le_bytes(), "the checksum of DuckDB's file header");
     content[12..20].copy_from_slice(&9999_u64.to_le_bytes());
+    let sum = checksum(&content[8..4096]).to_le_bytes();
+    content[..8].copy_from_slice(&sum);
     fs::write(&path, content)?;
     let error = Engine::open(Options::file(&path)).expect_err("the version is unknown");
     assert!(matches!(error, Error::NewerDatabase { .. }) && error.to_string().contains("9999"), "{error}");

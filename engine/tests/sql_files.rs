@@ -7,7 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use stockscan_engine::{Engine, Options};
+use parquet::arrow::ArrowWriter;
+use stockscan_engine::{Engine, Options, Query};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
@@ -142,9 +143,20 @@ fn run(engine: &Engine, record: &Record) -> Result<(), String> {
     }
 }
 
-/// The rows as DuckDB's own texts.
+/// The rows as DuckDB's own texts. What cannot stand in a subquery takes the way over a Parquet file.
 fn rows(engine: &Engine, sql: &str) -> Result<Vec<Vec<String>>, String> {
-    let sql = format!("SELECT CAST(COLUMNS(*) AS VARCHAR) FROM (\n{sql}\n)");
+    let scratch = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
+    let sql = if sql.trim_start().starts_with("EXECUTE") {
+        let (schema, batches) = engine.collect(&Query::plain(sql), None).map_err(|error| format!("expected rows, got: {error}"))?;
+        let mut writer = ArrowWriter::try_new(scratch.as_file(), schema, None).map_err(|error| error.to_string())?;
+        for batch in &batches {
+            writer.write(batch).map_err(|error| error.to_string())?;
+        }
+        writer.close().map_err(|error| error.to_string())?;
+        format!("SELECT CAST(COLUMNS(*) AS VARCHAR) FROM read_parquet('{}')", scratch.path().display())
+    } else {
+        format!("SELECT CAST(COLUMNS(*) AS VARCHAR) FROM (\n{sql}\n)")
+    };
     let mut statement = engine.connection().prepare(&sql).map_err(|error| format!("expected rows, got: {error}"))?;
     let mut rows = statement.query([]).map_err(|error| format!("expected rows, got: {error}"))?;
     let mut texts = Vec::new();

@@ -3,12 +3,14 @@
 
 use duckdb_neo::{
     DuckDBType, Error, Result,
+    bind_arguments::BindArguments,
     connection::Context,
     data_chunk::VectorCollection,
     extension::Extension,
-    scalar::{ScalarCallbacks, ScalarFunctionBuilder},
+    logical_type::LogicalTypeID,
+    scalar::{ScalarBindCallbacks, ScalarCallbacks, ScalarFunctionBuilder},
     signature::{FunctionDocumentationBuilder, FunctionParameter, SignatureBuilder},
-    types::{TimeValue, TimestampTzValue, TimestampValue},
+    types::{Any, TimeValue, TimestampTzValue, TimestampValue},
     vector::{Unknown, Vector},
 };
 use jiff::{
@@ -36,8 +38,7 @@ pub(crate) fn register(extension: &Extension) -> Result<()> {
     RowFunction::<TimeValue> {
         name: "latest_visible_start",
         parameters: &["cutoff_time", "bar_minutes", "function_name", "parameter_name"],
-        description: "The latest start of a bar of this length that has ended by this time of day; NULL if none has, or if the time is \
-                      NULL. The bar of one minute that ends at 09:50 starts at 09:49.",
+        description: "The latest start of a bar of this length that has ended by this time of day; NULL if none has. The bar of one minute that ends at 09:50 starts at 09:49.",
         example: "SELECT latest_visible_start('09:50', 1, 'scan_breakout', 'cutoff_time') AS x",
         compute: latest_visible_start,
     }
@@ -77,9 +78,10 @@ fn time_of_day(value: Option<&str>, function: Option<&str>, parameter: Option<&s
     };
     parsed().map(Some).ok_or_else(|| {
         format!(
-            "{}: {} must be a time of day between 00:00 and 24:00, such as 09:50, got '{given}'",
+            "{}: {} must be a time of day between 00:00 and 24:00, such as 09:50, got {}",
             function.unwrap_or("?"),
-            parameter.unwrap_or("?")
+            parameter.unwrap_or("?"),
+            if given == "NULL" { given.to_owned() } else { format!("'{given}'") }
         )
     })
 }
@@ -90,7 +92,8 @@ fn latest_visible_start(arguments: &[Option<&str>]) -> std::result::Result<Optio
     let Some(minutes) = minutes.parse::<f64>().ok().filter(|minutes| minutes.fract() == 0.0 && (1.0..=1440.0).contains(minutes)) else {
         return Err(format!("{function}: bar_minutes must be a whole number between 1 and 1440, got {minutes}"));
     };
-    let end = time_of_day(arguments[0], arguments[2], arguments[3])?;
+    // Nothing is silently empty: a cutoff that is NULL is refused like any other that is no time.
+    let end = time_of_day(arguments[0].or(Some("NULL")), arguments[2], arguments[3])?;
     #[expect(clippy::cast_possible_truncation, reason = "a whole number up to 1440")]
     let start = end.map(|end| end - minutes as i64 * MICROSECONDS_A_MINUTE);
     Ok(start.filter(|start| *start >= 0).map(TimeValue))
@@ -105,9 +108,9 @@ fn time_zone(name: &str, function: &str) -> Result<TimeZone> {
             .map(|zone| zone.to_string())
             .max_by(|one, other| strsim::jaro_winkler(one, name).total_cmp(&strsim::jaro_winkler(other, name)))
             .filter(|zone| strsim::jaro_winkler(zone, name) > 0.8)
-            .map_or(String::new(), |zone| format!("; did you mean '{zone}'?"));
+            .map_or(";".to_owned(), |zone| format!("; did you mean '{zone}'?"));
         Error::invalid_input(format!(
-            "{function}: unknown time zone '{name}'{nearest} Expected an IANA name such as 'Asia/Kolkata' or 'America/New_York'"
+            "{function}: unknown time zone '{name}'{nearest} expected an IANA name such as 'Asia/Kolkata' or 'America/New_York'"
         ))
     })
 }
@@ -115,6 +118,8 @@ fn time_zone(name: &str, function: &str) -> Result<TimeZone> {
 /// A conversion of microseconds in a zone. Offsets change on the quarter hour at the most, so one look-up serves a quarter of an hour.
 trait ZoneConversion: Send + Sync + 'static {
     const NAME: &'static str;
+    /// What to do with an argument of another type.
+    const ADVICE: &'static str;
     type Input: DuckDBType + duckdb_neo::vector::VectorElement + 'static;
     type Output: DuckDBType + for<'a> duckdb_neo::vector::WritableVectorElement<Write<'a> = Self::Output> + 'static;
     fn microseconds(input: <Self::Input as duckdb_neo::vector::VectorElement>::Ref<'_>) -> i64;
@@ -126,6 +131,7 @@ trait ZoneConversion: Send + Sync + 'static {
 struct ToExchangeTime;
 impl ZoneConversion for ToExchangeTime {
     const NAME: &'static str = TO_EXCHANGE_TIME;
+    const ADVICE: &'static str = "a wall-clock time becomes an instant by from_exchange_time(ts, zone)";
     type Input = TimestampTzValue;
     type Output = TimestampValue;
     fn microseconds(input: &TimestampTzValue) -> i64 {
@@ -142,6 +148,7 @@ impl ZoneConversion for ToExchangeTime {
 struct FromExchangeTime;
 impl ZoneConversion for FromExchangeTime {
     const NAME: &'static str = FROM_EXCHANGE_TIME;
+    const ADVICE: &'static str = "cast it to TIMESTAMP";
     type Input = TimestampValue;
     type Output = TimestampTzValue;
     fn microseconds(input: &TimestampValue) -> i64 {
@@ -160,11 +167,25 @@ struct ZoneFunction<Z>(std::marker::PhantomData<Z>);
 
 fn zone_function<Z: ZoneConversion>(extension: &Extension, description: &str, example: &str) -> Result<()> {
     let signature = SignatureBuilder::new()
-        .param(FunctionParameter::new::<Z::Input>("ts"))
+        // Any type, so that DuckDB does not turn a wall-clock time into an instant behind the caller's back.
+        .param(FunctionParameter::new::<Any>("ts"))
         .param(FunctionParameter::new::<String>("time_zone"))
         .return_type(Z::Output::logical_type(extension)?)
         .documentation(FunctionDocumentationBuilder::new().description(description).add_example("", example).add_category("market"));
-    ScalarFunctionBuilder::new(Z::NAME, signature, ZoneFunction::<Z>(std::marker::PhantomData)).register(extension)
+    ScalarFunctionBuilder::new(Z::NAME, signature, ZoneFunction::<Z>(std::marker::PhantomData)).with_bind().register(extension)
+}
+
+impl<Z: ZoneConversion> ScalarBindCallbacks for ZoneFunction<Z> {
+    fn bind(&self, context: &Context, arguments: BindArguments<'_>) -> Result<()> {
+        caught(Z::NAME, || {
+            let (given, expected) = (arguments.logical_type(0)?, Z::Input::logical_type(context)?);
+            let is_open = matches!(given.id()?, LogicalTypeID::Unknown | LogicalTypeID::SqlNull);
+            if is_open || given.id()? == expected.id()? {
+                return Ok(());
+            }
+            Err(Error::invalid_input(format!("{}: ts is {}, expected {}; {}", Z::NAME, given.to_text()?, expected.to_text()?, Z::ADVICE)))
+        })
+    }
 }
 
 impl<Z: ZoneConversion> ScalarCallbacks for ZoneFunction<Z> {
@@ -181,6 +202,12 @@ impl<Z: ZoneConversion> ScalarCallbacks for ZoneFunction<Z> {
     ) -> Result<()> {
         caught(Z::NAME, || {
             let rows = vectors.row_count()?;
+            if vectors.get_untyped_vector_at(0)?.logical_type().id()? == LogicalTypeID::SqlNull {
+                let mut output = output.cast::<Z::Output>()?;
+                output.set_size(rows)?;
+                let mut writer = output.writer()?;
+                return (0..rows).try_for_each(|row| writer.set(row, None));
+            }
             let times = vectors.get_vector_at::<Z::Input>(0)?.reader()?;
             let zones = vectors.get_vector_at::<String>(1)?.reader()?;
             let mut output = output.cast::<Z::Output>()?;

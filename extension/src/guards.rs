@@ -47,7 +47,7 @@ pub(crate) fn register(extension: &Extension) -> Result<()> {
     RowFunction::<bool> {
         name: "in_order",
         parameters: &["low", "high", "function_name", "low_name", "high_name"],
-        description: "True, if low is not above high; else an error that names function, both parameters and their values. Numbers are \
+        description: "True, if low does not exceed high; else an error that names function, both parameters and their values. Numbers are \
                       compared as numbers, dates as dates; NULL is in order with everything.",
         example: "SELECT in_order(50, 2000, 'scan_breakout', 'min_price', 'max_price') AS x",
         compute: in_order,
@@ -124,30 +124,37 @@ fn range(arguments: &[Option<&str>]) -> String {
 }
 
 fn in_order(arguments: &[Option<&str>]) -> std::result::Result<Option<bool>, String> {
-    let (Some(low), Some(high)) = (arguments[0], arguments[1]) else {
+    let (Some(low), Some(high)) = (arguments[0].map(without_midnight), arguments[1].map(without_midnight)) else {
         return Ok(Some(true));
     };
     let ordered = match (low.parse::<f64>(), high.parse::<f64>()) {
         (Ok(low), Ok(high)) => low <= high,
-        // Dates and times of one length sort as texts.
-        _ => low <= high,
+        // Dates sort as texts. What is neither a number nor a date is for the guard of that parameter to refuse.
+        _ => low <= high || !(is_iso_date(low) && is_iso_date(high)),
     };
     if ordered {
         return Ok(Some(true));
     }
     let name = |index: usize| arguments[index].unwrap_or("?");
-    Err(format!("{}: {} ({low}) must not be above {} ({high})", name(2), name(3), name(4)))
+    Err(format!("{}: {} ({low}) must not exceed {} ({high})", name(2), name(3), name(4)))
+}
+
+/// Whether a text has the form of `2025-01-15`.
+fn is_iso_date(text: &str) -> bool {
+    text.len() == 10 && text.bytes().enumerate().all(|(index, byte)| if index == 4 || index == 7 { byte == b'-' } else { byte.is_ascii_digit() })
+}
+
+/// A TIMESTAMP at midnight is a date.
+fn without_midnight(text: &str) -> &str {
+    text.strip_suffix(" 00:00:00").unwrap_or(text)
 }
 
 fn session_date(arguments: &[Option<&str>]) -> std::result::Result<Option<DateValue>, String> {
     let name = |index: usize| arguments[index].unwrap_or("?");
     let wrong = |given: &str| format!("{}: {} must be a date such as 2025-01-15, got {given}", name(1), name(2));
     let Some(given) = arguments[0] else { return Err(wrong("NULL")) };
-    let date = given.trim();
-    // A TIMESTAMP at midnight is a date.
-    let date = date.strip_suffix(" 00:00:00").unwrap_or(date);
-    let is_iso = date.len() == 10 && date.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-    let parsed = if is_iso { date.parse::<Date>().ok() } else { None };
+    let date = without_midnight(given.trim());
+    let parsed = if is_iso_date(date) { date.parse::<Date>().ok() } else { None };
     let parsed = parsed.ok_or_else(|| wrong(&format!("'{given}'")))?;
     let days = parsed.since(Date::constant(1970, 1, 1)).map_err(|error| error.to_string())?.get_days();
     Ok(Some(DateValue(days)))

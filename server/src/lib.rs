@@ -1,1 +1,1 @@
-
+//! Stockscan over HTTP: nothing is here yet but the crate's place in the workspace.

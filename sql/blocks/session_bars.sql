@@ -2,7 +2,8 @@
 --
 -- This is the one place that reads the source; everything else stands on it. A bar with a price that is NULL, NaN, infinite or not above
 -- zero, with a high below its low, or with a volume that is NULL, NaN, infinite or negative is left out (check_bars() counts them), and so
--- is a bar that starts before or ends after the regular hours, if they are given. Bars of the last day that end after the cutoff are not
+-- is a bar that starts before or ends after the regular hours, if they are given. So that nothing overflows, a price below 1e-9 counts as
+-- zero, and a price or a volume above 1e15 as infinite. Bars of the last day that end after the cutoff are not
 -- read at all; those of earlier days are marked by `by_cutoff`. Scanners read sessions_as_of() or visible_bars(), never this.
 --
 -- @param first_date DATE: first session.
@@ -47,7 +48,7 @@ SELECT
     bar.ts
     <= CAST(bar.ts AS DATE)
     + latest_visible_start(cutoff_time, integer_in_range(bar_minutes, 1, 1440, called_by, 'bar_minutes'), called_by, 'cutoff_time') AS by_cutoff
-FROM query_table(source) AS bar
+FROM query_table(source, true) AS bar
 WHERE
     is_bar_time(typeof(bar.ts), called_by)
     AND bar.ts >= session_date(first_date, called_by, 'first_date')
@@ -58,16 +59,21 @@ WHERE
     AND (
         session_end IS NULL
         OR CAST(CAST(bar.ts AS TIMESTAMP) AS TIME)
-        <= latest_visible_start(session_end, integer_in_range(bar_minutes, 1, 1440, called_by, 'bar_minutes'), called_by, 'session_end')
+        <= latest_visible_start(
+            coalesce(CAST(session_end AS VARCHAR), '24:00'),
+            integer_in_range(bar_minutes, 1, 1440, called_by, 'bar_minutes'),
+            called_by,
+            'session_end'
+        )
     )
     AND (symbols IS NULL OR list_contains(symbols, CAST(bar.symbol AS VARCHAR)))
     AND bar.symbol IS NOT NULL
-    AND CAST(bar.open AS DOUBLE) > 0
-    AND CAST(bar.open AS DOUBLE) < CAST('Infinity' AS DOUBLE)
-    AND CAST(bar.low AS DOUBLE) > 0
+    AND CAST(bar.open AS DOUBLE) >= 1e-9
+    AND CAST(bar.open AS DOUBLE) <= 1e15
+    AND CAST(bar.low AS DOUBLE) >= 1e-9
     AND CAST(bar.high AS DOUBLE) >= CAST(bar.low AS DOUBLE)
-    AND CAST(bar.high AS DOUBLE) < CAST('Infinity' AS DOUBLE)
-    AND CAST(bar.close AS DOUBLE) > 0
-    AND CAST(bar.close AS DOUBLE) < CAST('Infinity' AS DOUBLE)
+    AND CAST(bar.high AS DOUBLE) <= 1e15
+    AND CAST(bar.close AS DOUBLE) >= 1e-9
+    AND CAST(bar.close AS DOUBLE) <= 1e15
     AND CAST(bar.volume AS DOUBLE) >= 0
-    AND CAST(bar.volume AS DOUBLE) < 9223372036854774784
+    AND CAST(bar.volume AS DOUBLE) <= 1e15

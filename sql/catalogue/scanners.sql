@@ -1,7 +1,8 @@
 -- One scanner: a table macro whose name starts with scan_, built in or made by CREATE MACRO in any attached database.
 --
 -- Reads DuckDB's catalogue, which is the only list of scanners there is. A macro of your own documents itself by
--- COMMENT ON MACRO TABLE scan_mine IS '…', in the form that the files of sql/ have: a sentence, prose, `@param` lines.
+-- COMMENT ON MACRO TABLE scan_mine IS '…', in the form that the files of sql/ have: a sentence, prose, `@param` lines. Of several macros with
+-- one name the one that an unqualified call finds is listed: your own hides the built-in one.
 --
 -- @column scanner name without the scan_ in front, as `scanner run` takes it.
 -- @column function_name name in SQL.
@@ -26,4 +27,8 @@ SELECT
     entry.examples
 FROM duckdb_functions() AS entry
 WHERE entry.function_type = 'table_macro' AND starts_with(entry.function_name, 'scan_')
+QUALIFY row_number() OVER (
+    PARTITION BY entry.function_name
+    ORDER BY entry.internal, entry.database_name != current_database(), entry.database_name, entry.schema_name
+) = 1
 ORDER BY substr(entry.function_name, 6), entry.database_name, entry.schema_name

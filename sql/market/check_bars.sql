@@ -25,7 +25,7 @@ WITH bar_keys AS (
         nullif(CAST(bar.close AS DOUBLE), CAST('NaN' AS DOUBLE)) AS close,
         nullif(CAST(bar.volume AS DOUBLE), CAST('NaN' AS DOUBLE)) AS volume,
         CASE WHEN isfinite(CAST(bar.ts AS TIMESTAMP)) THEN CAST(CAST(bar.ts AS TIMESTAMP) AS TIME) END AS clock
-    FROM query_table(source) AS bar
+    FROM query_table(source, true) AS bar
     WHERE is_bar_time(typeof(bar.ts), 'check_bars')
 ),
 
@@ -44,14 +44,16 @@ symbol_defects AS (
                 'bars': count(*) FILTER (
                     WHERE NOT coalesce(
                         isfinite(bar_keys.open) AND isfinite(bar_keys.high) AND isfinite(bar_keys.low) AND isfinite(bar_keys.close)
-                        AND bar_keys.open > 0 AND bar_keys.high > 0 AND bar_keys.low > 0 AND bar_keys.close > 0,
+                        AND least(bar_keys.open, bar_keys.high, bar_keys.low, bar_keys.close) >= 1e-9
+                        AND greatest(bar_keys.open, bar_keys.high, bar_keys.low, bar_keys.close) <= 1e15,
                         false
                     )
                 ),
                 'first_ts': min(bar_keys.ts) FILTER (
                     WHERE NOT coalesce(
                         isfinite(bar_keys.open) AND isfinite(bar_keys.high) AND isfinite(bar_keys.low) AND isfinite(bar_keys.close)
-                        AND bar_keys.open > 0 AND bar_keys.high > 0 AND bar_keys.low > 0 AND bar_keys.close > 0,
+                        AND least(bar_keys.open, bar_keys.high, bar_keys.low, bar_keys.close) >= 1e-9
+                        AND greatest(bar_keys.open, bar_keys.high, bar_keys.low, bar_keys.close) <= 1e15,
                         false
                     )
                 )
@@ -63,8 +65,8 @@ symbol_defects AS (
             },
             {
                 'defect': 'bad_volume',
-                'bars': count(*) FILTER (WHERE NOT coalesce(isfinite(bar_keys.volume) AND bar_keys.volume >= 0, false)),
-                'first_ts': min(bar_keys.ts) FILTER (WHERE NOT coalesce(isfinite(bar_keys.volume) AND bar_keys.volume >= 0, false))
+                'bars': count(*) FILTER (WHERE NOT coalesce(bar_keys.volume >= 0 AND bar_keys.volume <= 1e15, false)),
+                'first_ts': min(bar_keys.ts) FILTER (WHERE NOT coalesce(bar_keys.volume >= 0 AND bar_keys.volume <= 1e15, false))
             },
             {
                 'defect': 'outside_high_low',
@@ -96,12 +98,22 @@ symbol_defects AS (
                 'bars': count(*) FILTER (
                     WHERE bar_keys.clock < clock_time(session_start, 'check_bars', 'session_start')
                     OR bar_keys.clock
-                    > latest_visible_start(session_end, integer_in_range(bar_minutes, 1, 1440, 'check_bars', 'bar_minutes'), 'check_bars', 'session_end')
+                    > latest_visible_start(
+                        coalesce(CAST(session_end AS VARCHAR), '24:00'),
+                        integer_in_range(bar_minutes, 1, 1440, 'check_bars', 'bar_minutes'),
+                        'check_bars',
+                        'session_end'
+                    )
                 ),
                 'first_ts': min(bar_keys.ts) FILTER (
                     WHERE bar_keys.clock < clock_time(session_start, 'check_bars', 'session_start')
                     OR bar_keys.clock
-                    > latest_visible_start(session_end, integer_in_range(bar_minutes, 1, 1440, 'check_bars', 'bar_minutes'), 'check_bars', 'session_end')
+                    > latest_visible_start(
+                        coalesce(CAST(session_end AS VARCHAR), '24:00'),
+                        integer_in_range(bar_minutes, 1, 1440, 'check_bars', 'bar_minutes'),
+                        'check_bars',
+                        'session_end'
+                    )
                 )
             }
         ] AS defects
@@ -129,9 +141,9 @@ kinds AS (
     FROM (
         VALUES
         (1, 'no_symbol_or_time', true, 'symbol or ts is NULL, or ts is infinite'),
-        (2, 'bad_price', true, 'a price is NULL, NaN, infinite or not above zero'),
+        (2, 'bad_price', true, 'a price is NULL, NaN, not above zero (below 1e-9) or infinite (above 1e15)'),
         (3, 'high_below_low', true, 'the high is below the low'),
-        (4, 'bad_volume', true, 'the volume is NULL, NaN, infinite or negative'),
+        (4, 'bad_volume', true, 'the volume is NULL, NaN, negative or infinite (above 1e15)'),
         (5, 'duplicate', false, 'another bar has the same symbol and ts'),
         (6, 'outside_high_low', false, 'open or close lies outside of low to high'),
         (7, 'zero_volume', false, 'nothing was traded'),

@@ -60,10 +60,10 @@ days AS (
         calendar.session_date,
         calendar.session_number,
         listings.volatility
-        * (0.35 + 1.1 * demo_uniform(hash(CAST(seed AS BIGINT), listings.stock, calendar.session_number // 8, 11))) AS day_volatility,
-        demo_uniform(hash(CAST(seed AS BIGINT), listings.stock, calendar.session_number, 12)) < 0.04 AS has_burst,
+        * (0.25 + 0.9 * demo_uniform(hash(CAST(seed AS BIGINT), listings.stock, calendar.session_number // 8, 11))) AS day_volatility,
+        demo_uniform(hash(CAST(seed AS BIGINT), listings.stock, calendar.session_number, 12)) < 0.14 AS has_burst,
         CASE WHEN demo_uniform(hash(CAST(seed AS BIGINT), listings.stock, calendar.session_number, 13)) < 0.7 THEN 1 ELSE -1 END
-        * (0.02 + 0.03 * demo_uniform(hash(CAST(seed AS BIGINT), listings.stock, calendar.session_number, 14))) AS burst_return,
+        * (0.025 + 0.04 * demo_uniform(hash(CAST(seed AS BIGINT), listings.stock, calendar.session_number, 14))) AS burst_return,
         12 + 40 * demo_uniform(hash(CAST(seed AS BIGINT), listings.stock, calendar.session_number, 15)) AS burst_minutes,
         exp(0.35 * demo_normal(hash(CAST(seed AS BIGINT), listings.stock, calendar.session_number, 16))) AS day_activity,
         demo_normal(hash(CAST(seed AS BIGINT), listings.stock, calendar.session_number, 17)) AS gap_noise,

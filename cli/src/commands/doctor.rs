@@ -1,6 +1,9 @@
 //! `scanner doctor`
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
 
 use stockscan_engine::{Engine, Error, Location, Options, Result};
 
@@ -8,13 +11,13 @@ use super::{counted, database, single};
 use crate::arguments::Global;
 
 pub(crate) fn run(global: &Global) -> Result<()> {
-    let line = |what: &str, text: &str| println!("{:<14} {text}", console::style(what).bold());
+    let line = |what: &str, text: &str| writeln!(io::stdout(), "{:<14} {text}", console::style(what).bold());
     let memory = Engine::open(Options::memory())?;
-    line("scanner", env!("CARGO_PKG_VERSION"));
-    line("DuckDB", &single(&memory, "SELECT version()")?);
-    line("scanners", &single(&memory, "SELECT string_agg(scanner, ', ') FROM scanners()")?);
+    line("scanner", env!("CARGO_PKG_VERSION"))?;
+    line("DuckDB", &single(&memory, "SELECT version()")?)?;
+    line("scanners", &single(&memory, "SELECT string_agg(scanner, ', ') FROM scanners()")?)?;
     let path = database(global);
-    line("database", &path.display().to_string());
+    line("database", &path.display().to_string())?;
 
     let failed = if path.exists() {
         let engine = Engine::open(Options {
@@ -24,22 +27,25 @@ pub(crate) fn run(global: &Global) -> Result<()> {
             memory_limit: global.memory_limit.clone(),
             source: global.source.clone(),
         });
-        engine.and_then(|engine| examine(&engine, global)).map_or_else(Some, |lines| {
-            for (what, text) in lines {
-                line(&what, &text);
+        match engine.and_then(|engine| examine(&engine, global)) {
+            Ok(lines) => {
+                for (what, text) in lines {
+                    line(&what, &text)?;
+                }
+                None
             }
-            None
-        })
+            Err(error) => Some(error),
+        }
     } else {
         Some(Error::NoDatabase(path))
     };
     for (place, file) in configuration_files() {
-        line("configuration", &format!("{} ({place})", state(&file)));
+        line("configuration", &format!("{} ({place})", state(&file)))?;
     }
     match failed {
         Some(error) => Err(error),
         None => {
-            println!("nothing needs doing");
+            writeln!(io::stdout(), "nothing needs doing")?;
             Ok(())
         }
     }

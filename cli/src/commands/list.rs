@@ -1,5 +1,7 @@
 //! `scanner list`
 
+use std::io::{self, Write};
+
 use stockscan_engine::{Query, Result};
 
 use super::{Access, open, text};
@@ -37,12 +39,13 @@ pub(crate) fn run(global: &Global, list: &List) -> Result<()> {
         |row| row.get(0),
     )?;
     let width = console::Term::stdout().size_checked().map_or(100, |(_, width)| usize::from(width).clamp(60, 120));
+    let mut out = io::stdout().lock();
     let bold = |text: &str| console::style(text.to_owned()).bold();
-    println!("{}\n", bold(&function));
+    writeln!(out, "{}\n", bold(&function))?;
     for paragraph in documentation.unwrap_or_default().split("\n\n").filter(|paragraph| !paragraph.is_empty()) {
-        println!("{}\n", wrapped(paragraph, width, ""));
+        writeln!(out, "{}\n", wrapped(paragraph, width, ""))?;
     }
-    println!("{}", bold("Parameters"));
+    writeln!(out, "{}", bold("Parameters"))?;
     for parameter in engine.scanner_parameters(scanner)? {
         let default = parameter.default.map_or("required".to_owned(), |default| format!("default {default}"));
         let range = match (parameter.minimum, parameter.maximum) {
@@ -52,9 +55,9 @@ pub(crate) fn run(global: &Global, list: &List) -> Result<()> {
         };
         let unit = parameter.unit.map_or(String::new(), |unit| format!(" {unit}"));
         let sql_type = parameter.sql_type.map_or(String::new(), |sql_type| format!("{sql_type}, "));
-        println!("  {}  {sql_type}{default}{unit}{range}", bold(&parameter.name));
+        writeln!(out, "  {}  {sql_type}{default}{unit}{range}", bold(&parameter.name))?;
         if let Some(doc) = parameter.doc {
-            println!("{}", wrapped(&doc, width, "      "));
+            writeln!(out, "{}", wrapped(&doc, width, "      "))?;
         }
     }
     Ok(())

@@ -1,6 +1,9 @@
 //! `scanner run`
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{self, Write},
+    time::{Duration, Instant},
+};
 
 use stockscan_engine::{Argument, Call, Engine, Error, Funnel, Result, Value};
 
@@ -16,8 +19,7 @@ pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
     let deadline = Some(Duration::from_secs(run.timeout));
     let call = call(&engine, global, run)?;
     if run.sql {
-        println!("{}", call.sql());
-        return Ok(());
+        return Ok(writeln!(io::stdout(), "{}", call.sql())?);
     }
     let started = Instant::now();
     let rows = progress::shown(&engine, global, "scanning", || output::write(&engine, &call.query(), deadline, &run.output, Numbers::Rounded))?;
@@ -123,16 +125,30 @@ fn why_nothing(engine: &Engine, global: &Global, call: &Call, funnel: &Funnel) -
             eprintln!("{} passed every condition before it; none has {}{limits}", counted(before, "symbol"), step.condition);
             eprintln!("--explain shows all conditions");
         }
-        None => match engine.session_range(global.bar_minutes)? {
-            Some(range) => eprintln!(
-                "there is no bar on {}: the data has {} from {} to {}",
-                given(call, "scan_date").unwrap_or("that day"),
-                counted(range.count, "session"),
-                range.first,
-                range.last
-            ),
-            None => eprintln!("the source has no bars that can be scanned; 'scanner check' says what is wrong with them"),
-        },
+        None => no_bars(engine, global, call)?,
+    }
+    Ok(())
+}
+
+/// Nothing was visible: no such session, or none of its bars had ended.
+fn no_bars(engine: &Engine, global: &Global, call: &Call) -> Result<()> {
+    let day = given(call, "scan_date").unwrap_or_default();
+    if given(call, "end_date").is_none()
+        && let Some(start) = engine.first_bar(day, global.bar_minutes)?
+    {
+        let cutoff = given(call, "cutoff_time").map_or("the cutoff".to_owned(), str::to_owned);
+        eprintln!("no bar of {day} had ended by {cutoff}: the first one starts at {start}");
+        return Ok(());
+    }
+    match engine.session_range(global.bar_minutes)? {
+        Some(range) => eprintln!(
+            "there is no bar on {}: the data has {} from {} to {}",
+            given(call, "end_date").map_or(day.to_owned(), |end| format!("any day from {day} to {end}")),
+            counted(range.count, "session"),
+            range.first,
+            range.last
+        ),
+        None => eprintln!("the source has no bars that can be scanned; 'scanner check' says what is wrong with them"),
     }
     Ok(())
 }
