@@ -88,9 +88,7 @@ impl Sink {
 
     fn begin(&mut self, schema: &SchemaRef) -> Result<()> {
         let target: Box<dyn Write + Send> = match &self.file {
-            Some((path, unfinished)) => {
-                Box::new(File::create(unfinished).map_err(|source| Error::File { path: path.clone(), source })?)
-            }
+            Some((path, unfinished)) => Box::new(File::create(unfinished).map_err(|source| Error::File { path: path.clone(), source })?),
             None => Box::new(io::stdout()),
         };
         let target = BufWriter::new(target);
@@ -131,7 +129,11 @@ impl Sink {
         match self.writer.take() {
             Some(Writer::Table(mut target)) => {
                 if let Some(schema) = self.schema.as_ref().filter(|schema| !schema.fields().is_empty()) {
-                    let width = if self.file.is_none() && console::Term::stdout().is_term() { console::Term::stdout().size_checked().map(|(_, width)| width) } else { None };
+                    let width = if self.file.is_none() && console::Term::stdout().is_term() {
+                        console::Term::stdout().size_checked().map(|(_, width)| width)
+                    } else {
+                        None
+                    };
                     target.write_all(table::render(schema, &self.kept, numbers, width)?.as_bytes())?;
                 }
                 target.flush()?;

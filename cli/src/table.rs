@@ -69,26 +69,36 @@ fn texts(column: &dyn Array, numbers: Numbers) -> Result<Vec<String>> {
     if numbers == Numbers::Rounded {
         match column.data_type() {
             DataType::Float64 => {
-                return Ok(column.as_primitive::<Float64Type>().iter().map(|value| value.map_or(String::new(), |value| grouped(&format!("{value:.2}")))).collect());
+                return Ok(column
+                    .as_primitive::<Float64Type>()
+                    .iter()
+                    .map(|value| value.map_or(String::new(), |value| grouped(&format!("{value:.2}"))))
+                    .collect());
             }
             DataType::Int64 => {
-                return Ok(column.as_primitive::<Int64Type>().iter().map(|value| value.map_or(String::new(), |value| grouped(&value.to_string()))).collect());
+                return Ok(column
+                    .as_primitive::<Int64Type>()
+                    .iter()
+                    .map(|value| value.map_or(String::new(), |value| grouped(&value.to_string())))
+                    .collect());
             }
             _ => {}
         }
     }
-    let options = FormatOptions::default().with_null(if numbers == Numbers::Rounded { "" } else { "NULL" }).with_timestamp_format(Some("%Y-%m-%d %H:%M:%S"));
+    let options = FormatOptions::default()
+        .with_null(if numbers == Numbers::Rounded { "" } else { "NULL" })
+        .with_timestamp_format(Some("%Y-%m-%d %H:%M:%S"));
     let formatter = ArrayFormatter::try_new(column, &options).map_err(|error| Error::Database(error.to_string()))?;
     Ok((0..column.len()).map(|row| formatter.value(row).to_string()).collect())
 }
 
 /// `1234567.89` as `1,234,567.89`.
-fn grouped(number: &str) -> String {
+pub(crate) fn grouped(number: &str) -> String {
     let (whole, fraction) = number.split_once('.').map_or((number, None), |(whole, fraction)| (whole, Some(fraction)));
     let (sign, digits) = whole.strip_prefix('-').map_or(("", whole), |digits| ("-", digits));
     let mut text = String::from(sign);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

@@ -24,11 +24,7 @@ fn scanner(folder: &Path, arguments: &[&str]) -> Outcome<Answer> {
         .env_remove("STOCKSCAN_DATABASE")
         .stdin(Stdio::null())
         .output()?;
-    Ok(Answer {
-        code: output.status.code(),
-        out: String::from_utf8(output.stdout)?,
-        err: String::from_utf8(output.stderr)?,
-    })
+    Ok(Answer { code: output.status.code(), out: String::from_utf8(output.stdout)?, err: String::from_utf8(output.stderr)? })
 }
 
 fn ok(folder: &Path, arguments: &[&str]) -> Outcome<Answer> {
@@ -50,30 +46,83 @@ fn count(folder: &Path, sql: &str) -> Outcome<i64> {
 }
 
 /// Loose enough that the demo market always has hits.
-const LOOSE: [&str; 8] = ["--set", "breakout_volume_ratio=0", "--set", "resistance_break_pct=0", "--set", "min_volume=0", "--set", "min_probability_score=0"];
+const LOOSE: [&str; 8] =
+    ["--set", "breakout_volume_ratio=0", "--set", "resistance_break_pct=0", "--set", "min_volume=0", "--set", "min_probability_score=0"];
 
 #[test]
 fn bad_input_says_what_is_wrong_and_ends_with_its_code() -> Outcome {
     let folder = demo()?;
     fs::write(folder.path().join("text.duckdb"), "this is no database\n".repeat(500))?;
     ok(folder.path(), &["sql", "CREATE TABLE odd (a INTEGER)", "--database", "odd.duckdb"])?;
-    ok(folder.path(), &["sql", "CREATE TABLE bars AS SELECT 'A' AS symbol, '2025-01-15' AS ts, 1.0 AS open, 1.0 AS high, 1.0 AS low, 1.0 AS close, 1 AS volume", "--database", "texts.duckdb"])?;
-    ok(folder.path(), &["sql", "CREATE TABLE bars AS SELECT 'A' AS symbol, TIMESTAMP '2025-01-15 09:15:00' AS ts, 'high' AS open, 1.0 AS high, 1.0 AS low, 1.0 AS close, 1 AS volume", "--database", "prices.duckdb"])?;
+    ok(
+        folder.path(),
+        &[
+            "sql",
+            "CREATE TABLE bars AS SELECT 'A' AS symbol, '2025-01-15' AS ts, 1.0 AS open, 1.0 AS high, 1.0 AS low, 1.0 AS close, 1 AS volume",
+            "--database",
+            "texts.duckdb",
+        ],
+    )?;
+    ok(
+        folder.path(),
+        &[
+            "sql",
+            "CREATE TABLE bars AS SELECT 'A' AS symbol, TIMESTAMP '2025-01-15 09:15:00' AS ts, 'high' AS open, 1.0 AS high, 1.0 AS low, 1.0 AS close, 1 AS volume",
+            "--database",
+            "prices.duckdb",
+        ],
+    )?;
     let run = ["run", "--scanner-type", "breakout"];
     let cases: [(&[&str], i32, &str); 17] = [
         (&["run", "--scanner-type", "brakeout"], 2, "scanner: there is no scanner 'brakeout'; did you mean 'breakout'? there are breakout"),
-        (&["run", "--scanner-type", "breakout", "--set", "min_prise=5"], 2, "scan_breakout has no parameter 'min_prise'; did you mean 'min_price'?"),
+        (
+            &["run", "--scanner-type", "breakout", "--set", "min_prise=5"],
+            2,
+            "scan_breakout has no parameter 'min_prise'; did you mean 'min_price'?",
+        ),
         (&["run", "--scanner-type", "breakout", "--set", "min_price"], 2, "--set min_price: expected NAME=VALUE"),
-        (&["run", "--scanner-type", "breakout", "--set", "min_price=cheap"], 2, "scan_breakout: min_price must be a number at least 0, got 'cheap'"),
-        (&["run", "--scanner-type", "breakout", "--date", "2025-02-30"], 2, "scan_breakout: scan_date must be a date such as 2025-01-15, got '2025-02-30'"),
-        (&["run", "--scanner-type", "breakout", "--cutoff", "25:99"], 2, "scan_breakout: cutoff_time must be a time of day between 00:00 and 24:00, such as 09:50, got '25:99'"),
-        (&["run", "--scanner-type", "breakout", "--set", "consolidation_period=-3"], 2, "scan_breakout: consolidation_period must be between 1 and 250, got -3"),
-        (&["run", "--scanner-type", "breakout", "--date", "2025-01-15", "--end-date", "2025-01-10"], 2, "scan_breakout: scan_date (2025-01-15) must not exceed end_date (2025-01-10)"),
+        (
+            &["run", "--scanner-type", "breakout", "--set", "min_price=cheap"],
+            2,
+            "scan_breakout: min_price must be a number at least 0, got 'cheap'",
+        ),
+        (
+            &["run", "--scanner-type", "breakout", "--date", "2025-02-30"],
+            2,
+            "scan_breakout: scan_date must be a date such as 2025-01-15, got '2025-02-30'",
+        ),
+        (
+            &["run", "--scanner-type", "breakout", "--cutoff", "25:99"],
+            2,
+            "scan_breakout: cutoff_time must be a time of day between 00:00 and 24:00, such as 09:50, got '25:99'",
+        ),
+        (
+            &["run", "--scanner-type", "breakout", "--set", "consolidation_period=-3"],
+            2,
+            "scan_breakout: consolidation_period must be between 1 and 250, got -3",
+        ),
+        (
+            &["run", "--scanner-type", "breakout", "--date", "2025-01-15", "--end-date", "2025-01-10"],
+            2,
+            "scan_breakout: scan_date (2025-01-15) must not exceed end_date (2025-01-10)",
+        ),
         (&["run", "--scanner-type", "breakout", "--market", "NYSY"], 2, "--market NYSY: no such preset; expected one of ASX, "),
-        (&["run", "--scanner-type", "breakout", "--database", "none.duckdb"], 1, "there is no database none.duckdb; make one with 'scanner ingest FILES'"),
-        (&["run", "--scanner-type", "breakout", "--database", "odd.duckdb"], 1, "odd.duckdb has no relation 'bars'; make it with 'scanner ingest FILES'"),
+        (
+            &["run", "--scanner-type", "breakout", "--database", "none.duckdb"],
+            1,
+            "there is no database none.duckdb; make one with 'scanner ingest FILES'",
+        ),
+        (
+            &["run", "--scanner-type", "breakout", "--database", "odd.duckdb"],
+            1,
+            "odd.duckdb has no relation 'bars'; make it with 'scanner ingest FILES'",
+        ),
         (&["run", "--scanner-type", "breakout", "--database", "text.duckdb"], 1, "text.duckdb cannot be opened as a DuckDB database: "),
-        (&["run", "--scanner-type", "breakout", "--date", "2025-01-15", "--database", "texts.duckdb"], 2, "scan_breakout: column ts of the source is VARCHAR, expected TIMESTAMP"),
+        (
+            &["run", "--scanner-type", "breakout", "--date", "2025-01-15", "--database", "texts.duckdb"],
+            2,
+            "scan_breakout: column ts of the source is VARCHAR, expected TIMESTAMP",
+        ),
         (&["check", "--database", "prices.duckdb"], 1, "Could not convert string 'high' to DOUBLE"),
         (&["run", "--scanner-type", "breakout", "--source", "none.parquet"], 1, "No files found that match the pattern \"none.parquet\""),
         (&["run", "--scanner-type", "breakout", "--output", "hits.xyz"], 2, "--output hits.xyz: the ending names no format; expected .csv"),
@@ -116,7 +165,10 @@ fn every_format_holds_the_same_rows() -> Outcome {
     // Standard output gives the same bytes as a file.
     assert_eq!(run(&["--format", "csv"])?.out, fs::read_to_string(folder.path().join("hits.csv"))?);
     assert_eq!(run(&["--format", "table"])?.out.lines().count() as i64, rows + 1);
-    let arrow = Command::new(env!("CARGO_BIN_EXE_scanner")).args(["run", "-t", "breakout", "--format", "arrow"]).current_dir(folder.path()).output()?;
+    let arrow = Command::new(env!("CARGO_BIN_EXE_scanner"))
+        .args(["run", "-t", "breakout", "--format", "arrow"])
+        .current_dir(folder.path())
+        .output()?;
     let reader = arrow::ipc::reader::StreamReader::try_new(arrow.stdout.as_slice(), None)?;
     assert_eq!(reader.schema().field(0).name(), "scan_date");
     Ok(())
@@ -132,7 +184,11 @@ fn an_empty_result_is_empty_and_says_why() -> Outcome {
     };
     let weekend = run(&["--date", "2025-01-11"])?;
     assert_eq!(weekend.out.lines().count(), 1, "a header and no row");
-    assert!(weekend.err.contains("there is no bar on 2025-01-11: the data has 20 sessions from 2024-12-17 to 2025-01-15"), "{}", weekend.err);
+    assert!(
+        weekend.err.contains("there is no bar on 2025-01-11: the data has 20 sessions from 2024-12-17 to 2025-01-15"),
+        "{}",
+        weekend.err
+    );
     let early = run(&["--date", "2025-01-15", "--cutoff", "09:00"])?;
     assert!(early.err.contains("no bar of 2025-01-15 had ended by 09:00: the first one starts at 09:15:00"), "{}", early.err);
     let strict = run(&["--date", "2025-01-15", "--set", "resistance_break_pct=50"])?;
@@ -209,9 +265,16 @@ fn the_same_file_again_changes_nothing() -> Outcome {
     assert!(again.err.contains("0 bars added"), "{}", again.err);
     assert!(again.err.contains("3 bars stored already, with the same values"), "{}", again.err);
     // A bar with other values does not replace the one that is stored, and is not silently dropped either.
-    fs::write(folder.path().join("other.csv"), "symbol,ts,open,high,low,close,volume\nA,2025-01-15 09:15:00,100,101,99,100.5,7\nA,2025-01-15 09:30:00,1,1,1,1,1\n")?;
+    fs::write(
+        folder.path().join("other.csv"),
+        "symbol,ts,open,high,low,close,volume\nA,2025-01-15 09:15:00,100,101,99,100.5,7\nA,2025-01-15 09:30:00,1,1,1,1,1\n",
+    )?;
     let other = ok(folder.path(), &["ingest", "other.csv"])?;
-    assert!(other.err.contains("1 bar added") && other.err.contains("1 bar stored already with other values: the stored ones stay"), "{}", other.err);
+    assert!(
+        other.err.contains("1 bar added") && other.err.contains("1 bar stored already with other values: the stored ones stay"),
+        "{}",
+        other.err
+    );
     assert_eq!(count(folder.path(), "SELECT volume FROM bars WHERE ts = '2025-01-15 09:15:00'")?, 1000);
     Ok(())
 }
@@ -222,18 +285,29 @@ fn clocks_are_converted_to_the_exchanges() -> Outcome {
     let path = folder.path();
     let bar = "100,101,99,100.5,1000";
     // 14:30 UTC is 09:30 in New York in winter, 13:30 UTC in summer.
-    fs::write(path.join("zone.csv"), format!("symbol,ts,open,high,low,close,volume\nW,2025-01-15T14:30:00Z,{bar}\nS,2025-07-15T13:30:00Z,{bar}\n"))?;
+    fs::write(
+        path.join("zone.csv"),
+        format!("symbol,ts,open,high,low,close,volume\nW,2025-01-15T14:30:00Z,{bar}\nS,2025-07-15T13:30:00Z,{bar}\n"),
+    )?;
     fs::write(path.join("epoch.csv"), format!("symbol,ts,open,high,low,close,volume\nW,1736951400000,{bar}\nS,1752586200000,{bar}\n"))?;
-    fs::write(path.join("naive.csv"), format!("symbol,ts,open,high,low,close,volume\nW,2025-01-15 14:30:00,{bar}\nS,2025-07-15 13:30:00,{bar}\n"))?;
+    fs::write(
+        path.join("naive.csv"),
+        format!("symbol,ts,open,high,low,close,volume\nW,2025-01-15 14:30:00,{bar}\nS,2025-07-15 13:30:00,{bar}\n"),
+    )?;
     fs::write(path.join("ends.csv"), format!("symbol,ts,open,high,low,close,volume\nW,2025-01-15 09:35:00,{bar}\n"))?;
     fs::write(path.join("parts.csv"), format!("day,clock,o,h,l,c,v\n15/01/2025,09:30,{bar}\n"))?;
 
     let without = scanner(path, &["ingest", "zone.csv"])?;
     assert_eq!(without.code, Some(2), "{}", without.err);
-    assert!(without.err.contains("zone.csv: column 'ts' tells instants, not the exchange's clock") && without.err.contains("--timezone"), "{}", without.err);
+    assert!(
+        without.err.contains("zone.csv: column 'ts' tells instants, not the exchange's clock") && without.err.contains("--timezone"),
+        "{}",
+        without.err
+    );
     assert!(!path.join("market.duckdb").exists(), "a first ingest that stored nothing leaves no database");
 
-    let times = "SELECT count(*) FROM bars WHERE (symbol, ts) IN (('W', TIMESTAMP '2025-01-15 09:30:00'), ('S', TIMESTAMP '2025-07-15 09:30:00'))";
+    let times =
+        "SELECT count(*) FROM bars WHERE (symbol, ts) IN (('W', TIMESTAMP '2025-01-15 09:30:00'), ('S', TIMESTAMP '2025-07-15 09:30:00'))";
     for (database, file, more) in [
         ("zone.duckdb", "zone.csv", &["--timezone", "America/New_York"][..]),
         ("epoch.duckdb", "epoch.csv", &["--timezone", "America/New_York"][..]),
@@ -244,7 +318,21 @@ fn clocks_are_converted_to_the_exchanges() -> Outcome {
     }
     ok(path, &["ingest", "ends.csv", "--database", "ends.duckdb", "--label", "end", "--bar-minutes", "5"])?;
     assert_eq!(count_in(path, "ends.duckdb", times)?, 1);
-    ok(path, &["ingest", "parts.csv", "--database", "parts.duckdb", "--symbol", "W", "--map", "ts=day+clock", "--timestamp-format", "%d/%m/%Y %H:%M"])?;
+    ok(
+        path,
+        &[
+            "ingest",
+            "parts.csv",
+            "--database",
+            "parts.duckdb",
+            "--symbol",
+            "W",
+            "--map",
+            "ts=day+clock",
+            "--timestamp-format",
+            "%d/%m/%Y %H:%M",
+        ],
+    )?;
     assert_eq!(count_in(path, "parts.duckdb", times)?, 1);
 
     let unknown = scanner(path, &["ingest", "zone.csv", "--timezone", "America/NewYork"])?;
@@ -266,7 +354,11 @@ fn a_table_of_other_columns_is_not_touched() -> Outcome {
     ok(folder.path(), &["sql", "CREATE TABLE bars (x INTEGER)", "--database", "market.duckdb"])?;
     let answer = scanner(folder.path(), &["ingest", "broken.csv"])?;
     assert_eq!(answer.code, Some(2));
-    assert!(answer.err.contains("the table 'bars' of market.duckdb has no column 'symbol'; a table of bars has symbol, ts, open"), "{}", answer.err);
+    assert!(
+        answer.err.contains("the table 'bars' of market.duckdb has no column 'symbol'; a table of bars has symbol, ts, open"),
+        "{}",
+        answer.err
+    );
     Ok(())
 }
 
@@ -288,9 +380,14 @@ fn a_reader_that_has_seen_enough_ends_the_command_quietly() -> Outcome {
 #[test]
 fn an_output_file_is_whole_or_not_there() -> Outcome {
     let folder = demo()?;
-    let answer = scanner(folder.path(), &["sql", "SELECT CASE WHEN range = 900000 THEN error('stop here') ELSE 'x' END FROM range(1000000)", "--output", "rows.csv"])?;
+    let answer = scanner(
+        folder.path(),
+        &["sql", "SELECT CASE WHEN range = 900000 THEN error('stop here') ELSE 'x' END FROM range(1000000)", "--output", "rows.csv"],
+    )?;
     assert_eq!(answer.code, Some(2), "{}", answer.err);
-    let left: Vec<String> = fs::read_dir(folder.path())?.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned())).collect::<Result<_, _>>()?;
+    let left: Vec<String> = fs::read_dir(folder.path())?
+        .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<_, _>>()?;
     assert!(left.iter().all(|name| name.starts_with("market.duckdb")), "{left:?}");
     Ok(())
 }
@@ -316,7 +413,8 @@ fn a_script_on_standard_input_runs_statement_by_statement() -> Outcome {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
-    let script = "CREATE TABLE t AS SELECT 'a;b' AS x; -- not; a statement\nSELECT x || ';' AS y FROM t;\n/* nor; this */ SELECT $$;$$ AS z;\n";
+    let script =
+        "CREATE TABLE t AS SELECT 'a;b' AS x; -- not; a statement\nSELECT x || ';' AS y FROM t;\n/* nor; this */ SELECT $$;$$ AS z;\n";
     child.stdin.take().ok_or("a pipe")?.write_all(script.as_bytes())?;
     let output = child.wait_with_output()?;
     assert_eq!(String::from_utf8(output.stdout)?, "Count\n1\ny\na;b;\nz\n;\n");

@@ -56,7 +56,9 @@ impl Engine {
             return Err(Error::UnknownParameter { function: function.to_owned(), given: given.clone(), suggestion, known });
         }
         let documented = match function.strip_prefix("scan_") {
-            Some(scanner) if arguments.iter().any(|(_, argument)| matches!(argument, Argument::Text(_))) => self.scanner_parameters(scanner)?,
+            Some(scanner) if arguments.iter().any(|(_, argument)| matches!(argument, Argument::Text(_))) => {
+                self.scanner_parameters(scanner)?
+            }
             _ => Vec::new(),
         };
         let mut checked = Vec::new();
@@ -65,12 +67,11 @@ impl Engine {
             let value = match arguments.iter().rev().find(|(given, _)| given == name).map(|(_, argument)| argument) {
                 Some(Argument::Value(value)) => value.clone(),
                 Some(Argument::Text(text)) => {
-                    let sql_type = documented.iter().find(|parameter| parameter.name == *name).and_then(|parameter| parameter.sql_type.as_deref());
+                    let sql_type =
+                        documented.iter().find(|parameter| parameter.name == *name).and_then(|parameter| parameter.sql_type.as_deref());
                     value_of(text, sql_type)
                 }
-                None if name == "source" && self.options.source.is_some() => {
-                    Value::Text(self.options.source.clone().unwrap_or_default())
-                }
+                None if name == "source" && self.options.source.is_some() => Value::Text(self.options.source.clone().unwrap_or_default()),
                 None if default.is_none() => {
                     return Err(Error::MissingArgument { function: function.to_owned(), parameter: name.clone() });
                 }
@@ -96,9 +97,9 @@ fn value_of(text: &str, sql_type: Option<&str>) -> Value {
         Some("INTEGER" | "BIGINT") => integer().unwrap_or_else(|_| as_text()),
         Some("DOUBLE") => double().unwrap_or_else(|_| as_text()),
         Some("BOOLEAN") => boolean().unwrap_or_else(|_| as_text()),
-        Some(list) if list.ends_with("[]") => {
-            Value::List(text.split(',').map(|item| Value::Text(item.trim().to_owned())).filter(|item| *item != Value::Text(String::new())).collect())
-        }
+        Some(list) if list.ends_with("[]") => Value::List(
+            text.split(',').map(|item| Value::Text(item.trim().to_owned())).filter(|item| *item != Value::Text(String::new())).collect(),
+        ),
         Some(_) => as_text(),
         None => integer().or_else(|_| double()).unwrap_or_else(|_| boolean().unwrap_or_else(|_| as_text())),
     }

@@ -122,7 +122,8 @@ impl Engine {
         let quoted = function.replace('"', "\"\"");
         let refusal = self.connection.prepare(&format!("FROM \"{quoted}\"(no_such_parameter_ := 0)")).err();
         let message = refusal.map(|error| error.to_string()).unwrap_or_default();
-        let candidate = message.lines().map(str::trim).find(|line| line.starts_with(function) || line.starts_with(&format!("\"{quoted}\"")));
+        let candidate =
+            message.lines().map(str::trim).find(|line| line.starts_with(function) || line.starts_with(&format!("\"{quoted}\"")));
         match candidate.and_then(|line| parse_signature(function, line)) {
             Some(signature) => Ok(signature),
             None => {
@@ -167,7 +168,9 @@ fn parse_signature(function: &str, line: &str) -> Option<Signature> {
     let Statement::CreateMacro { args, .. } = Parser::parse_sql(&DuckDbDialect {}, &sql).ok()?.pop()? else {
         return None;
     };
-    let parameters =
-        args.unwrap_or_default().into_iter().map(|argument| (argument.name.value, argument.default_expr.map(|default| default.to_string())));
+    let parameters = args
+        .unwrap_or_default()
+        .into_iter()
+        .map(|argument| (argument.name.value, argument.default_expr.map(|default| default.to_string())));
     Some(Signature { function: function.to_owned(), parameters: parameters.collect() })
 }

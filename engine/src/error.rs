@@ -70,7 +70,9 @@ pub enum Error {
     #[error("there is no database {0}; make one with 'scanner ingest FILES' or 'scanner demo', or name another one with --database")]
     NoDatabase(PathBuf),
     /// The file is no DuckDB database, or a damaged one.
-    #[error("{path} cannot be opened as a DuckDB database: {reason}. Nothing was written to it; restore it from a copy, or name another file with --database")]
+    #[error(
+        "{path} cannot be opened as a DuckDB database: {reason}. Nothing was written to it; restore it from a copy, or name another file with --database"
+    )]
     NotADatabase {
         /// The file.
         path: PathBuf,
@@ -78,7 +80,9 @@ pub enum Error {
         reason: String,
     },
     /// The file was written by a newer DuckDB.
-    #[error("{path} was written by a newer DuckDB than the {ours} in here: {reason}. Update Stockscan, or export the database from the newer DuckDB")]
+    #[error(
+        "{path} was written by a newer DuckDB than the {ours} in here: {reason}. Update Stockscan, or export the database from the newer DuckDB"
+    )]
     NewerDatabase {
         /// The file.
         path: PathBuf,
@@ -113,10 +117,7 @@ impl Error {
     /// Whether the caller asked for something impossible, rather than something failing: bad usage.
     #[must_use]
     pub fn is_usage(&self) -> bool {
-        matches!(
-            self,
-            Error::UnknownFunction { .. } | Error::UnknownParameter { .. } | Error::MissingArgument { .. } | Error::Invalid(_)
-        )
+        matches!(self, Error::UnknownFunction { .. } | Error::UnknownParameter { .. } | Error::MissingArgument { .. } | Error::Invalid(_))
     }
 
     /// DuckDB's error without its kind in front of guard messages, and without the excerpt of generated SQL behind any message.

@@ -8,8 +8,8 @@ use std::{collections::HashMap, ops::ControlFlow};
 use duckdb::types::Value;
 use sqlparser::{
     ast::{
-        BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query as SqlQuery, Select, SetExpr, Statement,
-        Value as SqlValue, ValueWithSpan, VisitMut, VisitorMut,
+        BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query as SqlQuery, Select, SetExpr,
+        Statement, Value as SqlValue, ValueWithSpan, VisitMut, VisitorMut,
     },
     dialect::DuckDbDialect,
     parser::Parser,
@@ -83,7 +83,8 @@ impl Engine {
                 format!("SELECT {index} AS stage, [{}] AS counts FROM {}", counts.join(", "), stage.from)
             })
             .collect();
-        let union = format!("SELECT arm.stage, unnest(arm.counts) AS survivors FROM ({}) AS arm ORDER BY arm.stage", arms.join(" UNION ALL "));
+        let union =
+            format!("SELECT arm.stage, unnest(arm.counts) AS survivors FROM ({}) AS arm ORDER BY arm.stage", arms.join(" UNION ALL "));
         let mut counting = parse_query(&union)?;
         counting.with = query.with.take();
 
@@ -91,7 +92,8 @@ impl Engine {
         let ControlFlow::Continue(()) = counting.visit(&mut binder) else { return Ok(Vec::new()) };
         let sql = counting.to_string();
         let mut statement = self.connection.prepare(&sql).map_err(|error| self.explained(&error))?;
-        let rows = statement.query_map(duckdb::params_from_iter(binder.bound.iter()), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)));
+        let rows =
+            statement.query_map(duckdb::params_from_iter(binder.bound.iter()), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)));
         let mut counts = vec![Vec::new(); stages.len()];
         for row in rows.map_err(|error| self.explained(&error))? {
             let (stage, survivors) = row?;
@@ -219,7 +221,9 @@ fn is_guard(function: &Function) -> bool {
     let FunctionArguments::List(list) = &function.args else { return false };
     let first = first_argument(function);
     let last = list.args.last().map(|argument| match argument {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(ValueWithSpan { value: SqlValue::SingleQuotedString(name), .. }))) => name.clone(),
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(ValueWithSpan { value: SqlValue::SingleQuotedString(name), .. }))) => {
+            name.clone()
+        }
         _ => String::new(),
     });
     matches!((first, last), (Some(Expr::Identifier(first)), Some(last)) if first.value == last)

@@ -273,7 +273,8 @@ impl<'a> Reader<'a> {
             Some("json" | "ndjson" | "jsonl") => Kind::Json,
             _ => {
                 return Err(Error::Invalid(
-                    "the ending tells the format; expected .csv, .tsv, .txt, .parquet, .json, .ndjson or .jsonl, also with .gz or .zst".to_owned(),
+                    "the ending tells the format; expected .csv, .tsv, .txt, .parquet, .json, .ndjson or .jsonl, also with .gz or .zst"
+                        .to_owned(),
                 ));
             }
         };
@@ -342,7 +343,8 @@ impl Mapping {
                     .into_iter()
                     .map(|part| {
                         exact(part).ok_or_else(|| {
-                            let hint = nearest(part, names.iter().copied()).map_or(String::new(), |name| format!("; did you mean '{name}'?"));
+                            let hint =
+                                nearest(part, names.iter().copied()).map_or(String::new(), |name| format!("; did you mean '{name}'?"));
                             Error::Invalid(format!("--map {target}={given}: there is no column '{part}'{hint} It has {}", names.join(", ")))
                         })
                     })
@@ -353,13 +355,21 @@ impl Mapping {
             let known = aliases(target).iter().find_map(|alias| exact(alias)).map(|name| vec![name]);
             let date_and_time = || Some(vec![exact("date")?, exact("time")?]);
             let chosen = if target == "ts" {
-                ["ts", "timestamp", "datetime", "date_time"].iter().find_map(|alias| exact(alias)).map(|name| vec![name]).or_else(date_and_time).or(known)
+                ["ts", "timestamp", "datetime", "date_time"]
+                    .iter()
+                    .find_map(|alias| exact(alias))
+                    .map(|name| vec![name])
+                    .or_else(date_and_time)
+                    .or(known)
             } else {
                 known
             };
             columns.push(chosen.ok_or_else(|| {
                 let more = if target == "symbol" { ", or give --symbol NAME or --symbol-from-file" } else { "" };
-                Error::Invalid(format!("no column for '{target}' among {}; say which one with --map {target}=COLUMN{more}", names.join(", ")))
+                Error::Invalid(format!(
+                    "no column for '{target}' among {}; say which one with --map {target}=COLUMN{more}",
+                    names.join(", ")
+                ))
             })?);
         }
         let is_csv = Reader::of(file)?.kind == Kind::Csv;

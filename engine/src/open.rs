@@ -121,7 +121,14 @@ fn opening_failed(path: &Path, error: &duckdb::Error) -> Error {
         Error::Database(message) | Error::Invalid(message) => message,
         other => return other,
     };
-    let reason = message.split_once("Error: ").map_or(message.as_str(), |(_, reason)| reason).lines().next().unwrap_or_default().trim_end_matches('.').to_owned();
+    let reason = message
+        .split_once("Error: ")
+        .map_or(message.as_str(), |(_, reason)| reason)
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches('.')
+        .to_owned();
     if let Some(process) = number_behind(&message, "(PID ") {
         // `… Conflicting lock is held in /usr/bin/python3.11 (PID 4711) by user …`
         let program = message.split_once("held in ").and_then(|(_, rest)| rest.split_once(" (PID ")).map(|(program, _)| program.to_owned());

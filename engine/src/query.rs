@@ -102,9 +102,7 @@ impl Engine {
                 (_, None) => {}
             }
         }
-        let is_comment = |statement: &String| {
-            statement.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with("--"))
-        };
+        let is_comment = |statement: &String| statement.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with("--"));
         Ok(statements.into_iter().map(|statement| statement.trim().to_owned()).filter(|statement| !is_comment(statement)).collect())
     }
 
@@ -138,12 +136,14 @@ impl Engine {
     /// Says what a missing source means; other errors stay as they are.
     pub(crate) fn explained(&self, error: &duckdb::Error) -> Error {
         match Error::from_duckdb(error) {
-            Error::Database(message) => match message.strip_prefix("Catalog Error: Table with name ").and_then(|rest| rest.split(' ').next()) {
-                Some(relation) if relation.eq_ignore_ascii_case(self.options.source.as_deref().unwrap_or("bars")) => {
-                    Error::MissingSource { relation: relation.to_owned(), database: self.name() }
+            Error::Database(message) => {
+                match message.strip_prefix("Catalog Error: Table with name ").and_then(|rest| rest.split(' ').next()) {
+                    Some(relation) if relation.eq_ignore_ascii_case(self.options.source.as_deref().unwrap_or("bars")) => {
+                        Error::MissingSource { relation: relation.to_owned(), database: self.name() }
+                    }
+                    _ => Error::Database(message.replace("Values list \"bar\" does not have", "the source of bars does not have")),
                 }
-                _ => Error::Database(message.replace("Values list \"bar\" does not have", "the source of bars does not have")),
-            },
+            }
             other => other,
         }
     }

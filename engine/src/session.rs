@@ -36,7 +36,9 @@ impl Engine {
                      FROM sessions(source := ?, bar_minutes := ?) AS s HAVING count(*) > 0";
         let found = self.texts(query, &[self.source(), Value::BigInt(i64::from(bar_minutes))])?;
         Ok(match found.as_slice() {
-            [first, last, count] => Some(SessionRange { first: first.clone(), last: last.clone(), count: count.parse().unwrap_or_default() }),
+            [first, last, count] => {
+                Some(SessionRange { first: first.clone(), last: last.clone(), count: count.parse().unwrap_or_default() })
+            }
             _ => None,
         })
     }
@@ -59,7 +61,8 @@ impl Engine {
     fn texts(&self, sql: &str, values: &[Value]) -> Result<Vec<String>> {
         let query = Query { sql: sql.to_owned(), values: values.to_vec() };
         let mut statement = self.connection.prepare(&query.sql).map_err(|error| self.explained(&error))?;
-        let rows = statement.query_map(duckdb::params_from_iter(query.values.iter()), |row| row.get(0)).map_err(|error| self.explained(&error))?;
+        let rows =
+            statement.query_map(duckdb::params_from_iter(query.values.iter()), |row| row.get(0)).map_err(|error| self.explained(&error))?;
         rows.map(|row| row.map_err(|error| self.explained(&error))).collect()
     }
 }

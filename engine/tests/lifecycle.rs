@@ -33,10 +33,20 @@ fn a_database_can_be_scanned_closed_and_opened_again() -> Outcome {
         if round == 0 {
             engine.connection().execute_batch("CREATE TABLE bars AS FROM demo_bars(symbols := 20, sessions := 12)")?;
         }
-        assert!(rows(&engine, "FROM scan_breakout('2025-01-15', min_volume := 0, resistance_break_pct := 0, breakout_volume_ratio := 0, min_probability_score := 0)")? > 0);
+        assert!(
+            rows(
+                &engine,
+                "FROM scan_breakout('2025-01-15', min_volume := 0, resistance_break_pct := 0, breakout_volume_ratio := 0, min_probability_score := 0)"
+            )? > 0
+        );
     }
     let reader = Engine::open(Options { read_only: true, ..Options::file(&path) })?;
-    assert!(rows(&reader, "FROM scan_breakout('2025-01-15', min_volume := 0, resistance_break_pct := 0, breakout_volume_ratio := 0, min_probability_score := 0)")? > 0);
+    assert!(
+        rows(
+            &reader,
+            "FROM scan_breakout('2025-01-15', min_volume := 0, resistance_break_pct := 0, breakout_volume_ratio := 0, min_probability_score := 0)"
+        )? > 0
+    );
     assert!(reader.connection().execute_batch("DELETE FROM bars").is_err(), "read-only means that nothing is written");
     // Nothing of Stockscan is in the file.
     let own = rows(&reader, "FROM duckdb_functions() WHERE database_name = 'market' AND function_type LIKE '%macro'")?;
@@ -162,8 +172,13 @@ fn names_are_checked_against_the_catalogue() -> Outcome {
     let engine = Engine::open(Options::memory())?;
     let error = engine.scanner_function("brakeout").expect_err("no such scanner");
     assert!(error.to_string().starts_with("there is no scanner 'brakeout'; did you mean 'breakout'?"), "{error}");
-    let error = engine.call("scan_breakout", &[("scan_date".to_owned(), text("2025-01-15")), ("min_prise".to_owned(), text("5"))]).expect_err("no such parameter");
-    assert!(error.to_string().starts_with("scan_breakout has no parameter 'min_prise'; did you mean 'min_price'? it takes scan_date, "), "{error}");
+    let error = engine
+        .call("scan_breakout", &[("scan_date".to_owned(), text("2025-01-15")), ("min_prise".to_owned(), text("5"))])
+        .expect_err("no such parameter");
+    assert!(
+        error.to_string().starts_with("scan_breakout has no parameter 'min_prise'; did you mean 'min_price'? it takes scan_date, "),
+        "{error}"
+    );
     let error = engine.call("scan_breakout", &[]).expect_err("the date is missing");
     assert_eq!(error.to_string(), "scan_breakout needs a value for 'scan_date'");
     assert!(error.is_usage());
@@ -198,7 +213,8 @@ fn a_users_own_scanner_is_called_like_any_other() -> Outcome {
     let signature = engine.signature("scan_mine")?;
     let expected = [("scan_date", None), ("at_least", Some("2")), ("label", Some("'it''s'"))];
     assert_eq!(signature.parameters, expected.map(|(name, default)| (name.to_owned(), default.map(str::to_owned))));
-    let call = engine.call(&engine.scanner_function("mine")?, &[("scan_date".to_owned(), text("2025-01-15")), ("at_least".to_owned(), text("5"))])?;
+    let call = engine
+        .call(&engine.scanner_function("mine")?, &[("scan_date".to_owned(), text("2025-01-15")), ("at_least".to_owned(), text("5"))])?;
     assert_eq!(engine.collect(&call.query(), None)?.1.iter().map(|batch| batch.num_rows()).sum::<usize>(), 3);
     let funnel = engine.funnel(&call)?;
     let last = funnel.steps.last().ok_or("the macro has conditions")?;
@@ -212,7 +228,11 @@ fn the_funnel_ends_with_the_rows_of_the_scan() -> Outcome {
     engine.connection().execute_batch("CREATE TABLE bars AS FROM demo_bars(symbols := 60, sessions := 30)")?;
     let call = engine.call(
         "scan_breakout",
-        &[("scan_date".to_owned(), text("2024-12-27")), ("end_date".to_owned(), text("2025-01-15")), ("min_volume".to_owned(), Argument::Value(Value::BigInt(1000)))],
+        &[
+            ("scan_date".to_owned(), text("2024-12-27")),
+            ("end_date".to_owned(), text("2025-01-15")),
+            ("min_volume".to_owned(), Argument::Value(Value::BigInt(1000))),
+        ],
     )?;
     let (_, batches) = engine.collect(&call.query(), None)?;
     let rows: usize = batches.iter().map(|batch| batch.num_rows()).sum();
@@ -241,7 +261,14 @@ fn a_panic_in_a_callback_is_an_error_of_its_query() -> Outcome {
     impl ScalarCallbacks for Panics {
         type BindData = ();
         type InitData = ();
-        fn exec(&self, _: Option<&()>, _: Option<&mut ()>, _: &Context, _: &mut VectorCollection, _: Vector<'_, Unknown>) -> duckdb_neo::Result<()> {
+        fn exec(
+            &self,
+            _: Option<&()>,
+            _: Option<&mut ()>,
+            _: &Context,
+            _: &mut VectorCollection,
+            _: Vector<'_, Unknown>,
+        ) -> duckdb_neo::Result<()> {
             stockscan::caught("panics", || panic!("the row was not expected"))
         }
     }
@@ -250,7 +277,10 @@ fn a_panic_in_a_callback_is_an_error_of_its_query() -> Outcome {
     ScalarFunctionBuilder::new("panics", signature, Panics).register(&connection)?;
     for _ in 0..2 {
         let error = connection.execute("SELECT panics(range::INTEGER) FROM range(10)", Parameters::None).expect_err("it panics");
-        assert!(error.message.contains("panics failed on an error of its own") && error.message.contains("the row was not expected"), "{error}");
+        assert!(
+            error.message.contains("panics failed on an error of its own") && error.message.contains("the row was not expected"),
+            "{error}"
+        );
         assert!(!error.message.contains("INTERNAL"), "{error}");
     }
     connection.execute("SELECT 1", Parameters::None)?;

@@ -265,7 +265,8 @@ mod tests {
     #[test]
     fn a_bar_is_visible_when_it_has_ended() {
         let start = |cutoff, length| {
-            latest_visible_start(&[Some(cutoff), Some(length), Some("f"), Some("p")]).map(|time| time.map(|time| time.0 / MICROSECONDS_A_MINUTE))
+            latest_visible_start(&[Some(cutoff), Some(length), Some("f"), Some("p")])
+                .map(|time| time.map(|time| time.0 / MICROSECONDS_A_MINUTE))
         };
         assert_eq!(start("09:50", "1"), Ok(Some(589)));
         assert_eq!(start("24:00", "1440"), Ok(Some(0)));

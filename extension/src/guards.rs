@@ -77,12 +77,9 @@ fn integer(arguments: &[Option<&str>], nullable: bool) -> std::result::Result<Op
     // A whole number may arrive as 5, '5' or 5.0.
     let whole = number(arguments, nullable)?;
     match whole {
-        Some(value) if value.fract() != 0.0 => Err(format!(
-            "{} must be a whole number {}, got {}",
-            label(arguments),
-            range(arguments),
-            arguments[0].unwrap_or("NULL")
-        )),
+        Some(value) if value.fract() != 0.0 => {
+            Err(format!("{} must be a whole number {}, got {}", label(arguments), range(arguments), arguments[0].unwrap_or("NULL")))
+        }
         #[expect(clippy::cast_possible_truncation, reason = "ranges of whole numbers lie far inside of what a double holds exactly")]
         Some(value) => Ok(Some(value as i64)),
         None => Ok(None),
@@ -141,7 +138,8 @@ fn in_order(arguments: &[Option<&str>]) -> std::result::Result<Option<bool>, Str
 
 /// Whether a text has the form of `2025-01-15`.
 fn is_iso_date(text: &str) -> bool {
-    text.len() == 10 && text.bytes().enumerate().all(|(index, byte)| if index == 4 || index == 7 { byte == b'-' } else { byte.is_ascii_digit() })
+    text.len() == 10
+        && text.bytes().enumerate().all(|(index, byte)| if index == 4 || index == 7 { byte == b'-' } else { byte.is_ascii_digit() })
 }
 
 /// A TIMESTAMP at midnight is a date.

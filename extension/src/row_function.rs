@@ -12,9 +12,9 @@ use duckdb_neo::{
     data_chunk::VectorCollection,
     enums::FunctionProperty,
     extension::Extension,
+    logical_type::LogicalType,
     scalar::{ScalarBindCallbacks, ScalarCallbacks, ScalarFunctionBuilder},
     signature::{FunctionDocumentationBuilder, FunctionParameter, SignatureBuilder},
-    logical_type::LogicalType,
     types::Any,
     value::Value,
     vector::{Unknown, Vector, WritableVectorElement},
@@ -67,10 +67,8 @@ pub(crate) struct RowFunction<R: Output> {
 
 impl<R: Output> RowFunction<R> {
     pub(crate) fn register(self, extension: &Extension) -> Result<()> {
-        let documentation = FunctionDocumentationBuilder::new()
-            .description(self.description)
-            .add_example("", self.example)
-            .add_category("blocks");
+        let documentation =
+            FunctionDocumentationBuilder::new().description(self.description).add_example("", self.example).add_category("blocks");
         let mut signature = SignatureBuilder::new().documentation(documentation).return_type(R::logical_type(extension)?);
         for parameter in self.parameters {
             signature = signature.param(FunctionParameter::new::<Any>(*parameter));
@@ -111,8 +109,7 @@ impl<R: Output> ScalarCallbacks for RowFunction<R> {
             output.set_size(rows)?;
             let mut writer = output.writer()?;
             for row in 0..rows {
-                let texts =
-                    inputs.iter().map(|input| as_text(&input.get_value_slow(row)?, context, &text)).collect::<Result<Vec<_>>>()?;
+                let texts = inputs.iter().map(|input| as_text(&input.get_value_slow(row)?, context, &text)).collect::<Result<Vec<_>>>()?;
                 writer.set(row, self.value(&texts)?)?;
             }
             Ok(())

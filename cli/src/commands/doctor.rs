@@ -59,13 +59,20 @@ fn examine(engine: &Engine, global: &Global) -> Result<Vec<(String, String)>> {
     line("your scanners", own);
     match engine.session_range(global.bar_minutes)? {
         Some(range) => line("bars", format!("{} from {} to {}", counted(range.count, "session"), range.first, range.last)),
-        None => return Err(Error::Invalid(format!("{} has no bars that can be scanned; 'scanner check' says what is wrong with them", engine.name()))),
+        None => {
+            return Err(Error::Invalid(format!(
+                "{} has no bars that can be scanned; 'scanner check' says what is wrong with them",
+                engine.name()
+            )));
+        }
     }
     Ok(lines)
 }
 
 fn configuration_files() -> Vec<(&'static str, PathBuf)> {
-    let home = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".config")));
+    let home = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".config")));
     let mut files = Vec::new();
     if let Some(home) = home {
         files.push(("yours", home.join("stockscan/config.json")));

@@ -79,7 +79,10 @@ fn print(report: &IngestReport, database: &str, seconds: f64) {
         eprintln!("{} stored already with other values: the stored ones stay", counted(report.conflicting, "bar"));
     }
     if report.repeated > 0 {
-        eprintln!("{} repeated in the same file: one of each is kept, the highest by its columns in order", counted(report.repeated, "row"));
+        eprintln!(
+            "{} repeated in the same file: one of each is kept, the highest by its columns in order",
+            counted(report.repeated, "row")
+        );
     }
     for rejected in &report.rejected {
         eprintln!(

@@ -16,7 +16,9 @@ pub(crate) fn run(global: &Global, list: &List) -> Result<()> {
     let machine = list.output.format.is_some_and(|format| format != Format::Table) || list.output.output.is_some();
     let Some(name) = &list.scanner else {
         let query = if machine {
-            Query::plain("SELECT scanner, function_name, database_name, is_built_in, title, documentation, parameters, examples FROM scanners()")
+            Query::plain(
+                "SELECT scanner, function_name, database_name, is_built_in, title, documentation, parameters, examples FROM scanners()",
+            )
         } else {
             Query::plain("SELECT scanner, title FROM scanners()")
         };

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use stockscan_engine::{Engine, Error, Location, Options, Query, Result, Value};
 
-use crate::arguments::Global;
+use crate::{arguments::Global, table::grouped};
 
 const DEFAULT_DATABASE: &str = "market.duckdb";
 
@@ -60,8 +60,8 @@ pub(crate) struct Market {
 
 pub(crate) fn market(engine: &Engine, code: &str) -> Result<Market> {
     let connection = engine.connection();
-    let mut statement = connection
-        .prepare("SELECT CAST(session_start AS VARCHAR), CAST(session_end AS VARCHAR) FROM markets() WHERE market = upper(?)")?;
+    let mut statement =
+        connection.prepare("SELECT CAST(session_start AS VARCHAR), CAST(session_end AS VARCHAR) FROM markets() WHERE market = upper(?)")?;
     let mut rows = statement.query([code])?;
     if let Some(row) = rows.next()? {
         return Ok(Market { session_start: row.get(0)?, session_end: row.get(1)? });
@@ -83,13 +83,5 @@ pub(crate) fn single(engine: &Engine, sql: &str) -> Result<String> {
 
 /// `1 bar`, `2 bars`, `1,234 bars`.
 pub(crate) fn counted(count: u64, noun: &str) -> String {
-    let digits = count.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    format!("{text} {noun}{}", if count == 1 { "" } else { "s" })
+    format!("{} {noun}{}", grouped(&count.to_string()), if count == 1 { "" } else { "s" })
 }

@@ -22,7 +22,8 @@ pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
         return Ok(writeln!(io::stdout(), "{}", call.sql())?);
     }
     let started = Instant::now();
-    let rows = progress::shown(&engine, global, "scanning", || output::write(&engine, &call.query(), deadline, &run.output, Numbers::Rounded))?;
+    let rows =
+        progress::shown(&engine, global, "scanning", || output::write(&engine, &call.query(), deadline, &run.output, Numbers::Rounded))?;
     let seconds = started.elapsed().as_secs_f64();
     if global.quiet {
         return Ok(());

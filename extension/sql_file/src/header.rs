@@ -32,11 +32,7 @@ pub(crate) fn read(text: &str, diagnostics: &mut Diagnostics) -> Header {
         let comment = comment.trim();
         if let Some(tag) = comment.strip_prefix('@') {
             let (name, rest) = tag.split_once(' ').unwrap_or((tag, ""));
-            tags.push(Tag {
-                name: name.to_owned(),
-                text: rest.trim().to_owned(),
-                line: last_line,
-            });
+            tags.push(Tag { name: name.to_owned(), text: rest.trim().to_owned(), line: last_line });
         } else if let Some(tag) = tags.last_mut() {
             if !comment.is_empty() {
                 tag.text.push(' ');
@@ -115,21 +111,13 @@ fn parameter(text: &str, line: usize) -> Result<ParameterDoc, (String, String)> 
     }
     let is_number = matches!(sql_type, "INTEGER" | "DOUBLE" | "BIGINT");
     let range = match range {
-        Some(range) if is_number => Some(numeric_range(range).ok_or_else(|| {
-            (
-                format!("range '{range}' of '{name}'"),
-                "'0 or more', '1 to 250' or '0 to 50 step 0.5'".to_owned(),
-            )
-        })?),
+        Some(range) if is_number => Some(
+            numeric_range(range)
+                .ok_or_else(|| (format!("range '{range}' of '{name}'"), "'0 or more', '1 to 250' or '0 to 50 step 0.5'".to_owned()))?,
+        ),
         _ => None,
     };
-    Ok(ParameterDoc {
-        name: name.to_owned(),
-        text: rest.to_owned(),
-        sql_type: sql_type.to_owned(),
-        range,
-        line,
-    })
+    Ok(ParameterDoc { name: name.to_owned(), text: rest.to_owned(), sql_type: sql_type.to_owned(), range, line })
 }
 
 fn numeric_range(text: &str) -> Option<Range> {
@@ -138,14 +126,8 @@ fn numeric_range(text: &str) -> Option<Range> {
         return None;
     }
     if let Some(minimum) = limits.strip_suffix(" or more") {
-        return Some(Range {
-            minimum: minimum.parse().ok()?,
-            maximum: None,
-        });
+        return Some(Range { minimum: minimum.parse().ok()?, maximum: None });
     }
     let (minimum, maximum) = limits.split_once(" to ")?;
-    Some(Range {
-        minimum: minimum.parse().ok()?,
-        maximum: Some(maximum.parse().ok()?),
-    })
+    Some(Range { minimum: minimum.parse().ok()?, maximum: Some(maximum.parse().ok()?) })
 }

@@ -110,8 +110,8 @@ pub struct SqlFile {
     pub examples: Vec<String>,
     /// The query or expression after `AS [TABLE]`.
     pub body: String,
-    /// Names of the functions that the body calls.
-    pub calls: Vec<String>,
+    /// Names of the functions that the body calls, with the line of the first call.
+    pub calls: Vec<(String, usize)>,
 }
 
 impl SqlFile {
@@ -178,12 +178,7 @@ struct Diagnostics {
 
 impl Diagnostics {
     fn add(&mut self, line: usize, given: impl Into<String>, expected: impl Into<String>) {
-        self.found.push(Diagnostic {
-            path: self.path.clone(),
-            line,
-            given: given.into(),
-            expected: expected.into(),
-        });
+        self.found.push(Diagnostic { path: self.path.clone(), line, given: given.into(), expected: expected.into() });
     }
 }
 
@@ -192,10 +187,7 @@ impl Diagnostics {
 /// # Errors
 /// Every mistake in the file, in the order of its lines.
 pub fn parse(path: &str, text: &str) -> Result<SqlFile, Vec<Diagnostic>> {
-    let mut diagnostics = Diagnostics {
-        path: path.to_owned(),
-        found: Vec::new(),
-    };
+    let mut diagnostics = Diagnostics { path: path.to_owned(), found: Vec::new() };
     let header = header::read(text, &mut diagnostics);
     let statement = statement::read(text, &mut diagnostics);
     let file = statement.map(|statement| {

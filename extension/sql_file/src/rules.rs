@@ -1,9 +1,6 @@
 //! The house rules of `sql/` that a machine can check.
 
-use crate::{
-    Diagnostic, Diagnostics, Kind, Literal, SqlFile, stem,
-    statement::Guard,
-};
+use crate::{Diagnostic, Diagnostics, Kind, Literal, SqlFile, statement::Guard, stem};
 
 /// Blocks that show more of a session than was known at its cutoff, and the ways to read a relation by name.
 const UNFILTERED: [&str; 3] = ["query_table", "query", "session_bars"];
@@ -30,12 +27,8 @@ pub(crate) fn check_alone(
         }
     }
     let documented: Vec<_> = file.parameter_docs.iter().map(|doc| doc.name.as_str()).collect();
-    let in_signature: Vec<_> = file
-        .parameters
-        .iter()
-        .map(|parameter| parameter.name.as_str())
-        .filter(|name| documented.contains(name))
-        .collect();
+    let in_signature: Vec<_> =
+        file.parameters.iter().map(|parameter| parameter.name.as_str()).filter(|name| documented.contains(name)).collect();
     if let Some((doc, expected)) = file.parameter_docs.iter().zip(&in_signature).find(|(doc, expected)| doc.name != **expected)
         && in_signature.len() == documented.len()
     {
@@ -51,15 +44,9 @@ pub(crate) fn check_alone(
 fn check_guards(file: &SqlFile, guards: &[Guard], bare_uses: &[(String, usize)], diagnostics: &mut Diagnostics) {
     for doc in &file.parameter_docs {
         let Some(range) = doc.range else { continue };
-        let or_null = file
-            .parameters
-            .iter()
-            .any(|parameter| parameter.name == doc.name && parameter.default == Some(Literal::Null));
-        let function = format!(
-            "{}_in_range{}",
-            if doc.sql_type == "DOUBLE" { "number" } else { "integer" },
-            if or_null { "_or_null" } else { "" }
-        );
+        let or_null = file.parameters.iter().any(|parameter| parameter.name == doc.name && parameter.default == Some(Literal::Null));
+        let function =
+            format!("{}_in_range{}", if doc.sql_type == "DOUBLE" { "number" } else { "integer" }, if or_null { "_or_null" } else { "" });
         let maximum = range.maximum.map_or("NULL".to_owned(), |maximum| maximum.to_string());
         let expected = format!("{function}({}, {}, {maximum}, …)", doc.name, range.minimum);
         let mut guarded = false;
@@ -104,12 +91,7 @@ pub(crate) fn check_together(files: &[SqlFile]) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for (index, file) in files.iter().enumerate() {
         let mut add = |line: usize, given: String, expected: String| {
-            found.push(Diagnostic {
-                path: file.path.clone(),
-                line,
-                given,
-                expected,
-            });
+            found.push(Diagnostic { path: file.path.clone(), line, given, expected });
         };
         if let Some(other) = files[..index].iter().find(|other| other.name == file.name) {
             add(1, format!("a second '{}', after {}", file.name, other.path), "one file for each function".to_owned());
@@ -129,9 +111,9 @@ pub(crate) fn check_together(files: &[SqlFile]) -> Vec<Diagnostic> {
             }
         }
         if file.folder == "scanners" {
-            for call in file.calls.iter().filter(|call| UNFILTERED.contains(&call.as_str())) {
+            for (call, line) in file.calls.iter().filter(|(call, _)| UNFILTERED.contains(&call.as_str())) {
                 add(
-                    1,
+                    *line,
                     format!("a scanner that reads {call}()"),
                     "a building block that applies the cutoff, such as sessions_as_of() or visible_bars()".to_owned(),
                 );

@@ -1,10 +1,11 @@
 //! The one `CREATE MACRO` of a file: signature, body, and what the body names.
 
-use std::{collections::BTreeSet, ops::ControlFlow};
+use std::{collections::BTreeMap, ops::ControlFlow};
 
 use sqlparser::{
     ast::{
-        Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, MacroDefinition, ObjectName, OneOrManyWithParens, Spanned, Statement, TableFactor, UnaryOperator, Value, Visit, Visitor,
+        Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, MacroDefinition, ObjectName, OneOrManyWithParens, Spanned,
+        Statement, TableFactor, UnaryOperator, Value, Visit, Visitor,
     },
     dialect::DuckDbDialect,
     keywords::Keyword,
@@ -30,7 +31,7 @@ pub(crate) struct ParsedStatement {
     pub(crate) kind: Kind,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) body: String,
-    pub(crate) calls: Vec<String>,
+    pub(crate) calls: Vec<(String, usize)>,
     pub(crate) guards: Vec<Guard>,
     /// Parameters read outside of a guard, with their line. Handing one on by name, `x := x`, is no reading.
     pub(crate) bare_uses: Vec<(String, usize)>,
@@ -53,22 +54,13 @@ pub(crate) fn read(text: &str, diagnostics: &mut Diagnostics) -> Option<ParsedSt
             return None;
         }
     };
-    let first_line = tokens
-        .iter()
-        .find(|token| !matches!(token.token, Token::Whitespace(_)))
-        .map_or(1, |token| token.span.start.line as usize);
+    let first_line =
+        tokens.iter().find(|token| !matches!(token.token, Token::Whitespace(_))).map_or(1, |token| token.span.start.line as usize);
     if statements.len() != 1 {
         diagnostics.add(first_line, format!("{} statements", statements.len()), "one CREATE MACRO");
         return None;
     }
-    let Some(Statement::CreateMacro {
-        or_replace: false,
-        temporary: false,
-        name,
-        args,
-        definition,
-    }) = statements.pop()
-    else {
+    let Some(Statement::CreateMacro { or_replace: false, temporary: false, name, args, definition }) = statements.pop() else {
         diagnostics.add(first_line, "another statement", "CREATE MACRO name(…) AS …");
         return None;
     };
@@ -85,17 +77,13 @@ pub(crate) fn read(text: &str, diagnostics: &mut Diagnostics) -> Option<ParsedSt
                 None
             }
         };
-        parameters.push(Parameter {
-            name: argument.name.value,
-            default,
-            line,
-        });
+        parameters.push(Parameter { name: argument.name.value, default, line });
     }
 
     let mut reader = BodyReader {
         parameters: &parameters,
         lambda_parameters: Vec::new(),
-        calls: BTreeSet::new(),
+        calls: BTreeMap::new(),
         guards: Vec::new(),
         exempt: Vec::new(),
         bare_uses: Vec::new(),
@@ -111,16 +99,7 @@ pub(crate) fn read(text: &str, diagnostics: &mut Diagnostics) -> Option<ParsedSt
     }
     let (calls, guards, bare_uses) = (reader.calls.into_iter().collect(), reader.guards, reader.bare_uses);
 
-    Some(ParsedStatement {
-        name: name.to_string(),
-        name_line,
-        kind,
-        body: body(text, &tokens),
-        parameters,
-        calls,
-        guards,
-        bare_uses,
-    })
+    Some(ParsedStatement { name: name.to_string(), name_line, kind, body: body(text, &tokens), parameters, calls, guards, bare_uses })
 }
 
 /// sqlparser ends its messages with `at Line: 3, Column: 7`.
@@ -151,10 +130,7 @@ fn body(text: &str, tokens: &[TokenWithSpan]) -> String {
                 signature_read |= depth == 0;
             }
             Token::Word(word) if signature_read && word.keyword == Keyword::AS => {
-                if tokens
-                    .peek()
-                    .is_some_and(|next| matches!(&next.token, Token::Word(word) if word.keyword == Keyword::TABLE))
-                {
+                if tokens.peek().is_some_and(|next| matches!(&next.token, Token::Word(word) if word.keyword == Keyword::TABLE)) {
                     tokens.next();
                 }
                 break;
@@ -180,17 +156,10 @@ fn literal(expression: &Expr) -> Option<Literal> {
             Value::Null => Some(Literal::Null),
             Value::Boolean(value) => Some(Literal::Boolean(*value)),
             Value::SingleQuotedString(value) => Some(Literal::Text(value.clone())),
-            Value::Number(number, _) => number
-                .parse()
-                .map(Literal::Integer)
-                .or_else(|_| number.parse().map(Literal::Double))
-                .ok(),
+            Value::Number(number, _) => number.parse().map(Literal::Integer).or_else(|_| number.parse().map(Literal::Double)).ok(),
             _ => None,
         },
-        Expr::UnaryOp {
-            op: UnaryOperator::Minus,
-            expr,
-        } => match literal(expr)? {
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => match literal(expr)? {
             Literal::Integer(value) => Some(Literal::Integer(-value)),
             Literal::Double(value) => Some(Literal::Double(-value)),
             _ => None,
@@ -200,17 +169,14 @@ fn literal(expression: &Expr) -> Option<Literal> {
 }
 
 fn is_guard(name: &str) -> bool {
-    matches!(
-        name,
-        "integer_in_range" | "number_in_range" | "integer_in_range_or_null" | "number_in_range_or_null"
-    )
+    matches!(name, "integer_in_range" | "number_in_range" | "integer_in_range_or_null" | "number_in_range_or_null")
 }
 
 /// Walks the body and notes what the rules need.
 struct BodyReader<'a> {
     parameters: &'a [Parameter],
     lambda_parameters: Vec<String>,
-    calls: BTreeSet<String>,
+    calls: BTreeMap<String, usize>,
     guards: Vec<Guard>,
     /// Places of identifiers that stand in a guard or are handed on by name.
     exempt: Vec<(u64, u64)>,
@@ -219,20 +185,17 @@ struct BodyReader<'a> {
 }
 
 impl BodyReader<'_> {
-    fn arguments(&mut self, name: &ObjectName, arguments: &[FunctionArg]) {
-        let name = name.to_string().to_ascii_lowercase();
-        self.calls.insert(name.clone());
+    fn arguments(&mut self, called: &ObjectName, arguments: &[FunctionArg]) {
+        let name = called.to_string().to_ascii_lowercase();
+        let line = called.span().start.line as usize;
+        self.calls.entry(name.clone()).or_insert(line);
         let plain = |argument: &FunctionArg| match argument {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(expression)) => Some(expression.clone()),
             _ => None,
         };
         for argument in arguments {
             // `history_sessions := period` hands the parameter on; the callee guards it.
-            if let FunctionArg::Named {
-                arg: FunctionArgExpr::Expr(Expr::Identifier(value)),
-                ..
-            } = argument
-            {
+            if let FunctionArg::Named { arg: FunctionArgExpr::Expr(Expr::Identifier(value)), .. } = argument {
                 self.exempt.push((value.span.start.line, value.span.start.column));
             }
         }
@@ -263,9 +226,7 @@ impl Visitor for BodyReader<'_> {
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
         match factor {
-            TableFactor::Table {
-                name, args: Some(arguments), ..
-            } => self.arguments(name, &arguments.args),
+            TableFactor::Table { name, args: Some(arguments), .. } => self.arguments(name, &arguments.args),
             TableFactor::Function { name, args, .. } => self.arguments(name, args),
             _ => {}
         }
@@ -274,11 +235,7 @@ impl Visitor for BodyReader<'_> {
 
     fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
         match expression {
-            Expr::Function(Function {
-                name,
-                args: FunctionArguments::List(list),
-                ..
-            }) => self.arguments(name, &list.args),
+            Expr::Function(Function { name, args: FunctionArguments::List(list), .. }) => self.arguments(name, &list.args),
             Expr::Lambda(lambda) => match &lambda.params {
                 OneOrManyWithParens::One(one) => self.lambda_parameters.push(one.name.value.clone()),
                 OneOrManyWithParens::Many(many) => {
