@@ -12,7 +12,8 @@ use stockscan_sql_file::{Kind, Literal, SqlFile, check_together, parse};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../sql").canonicalize()?;
-    println!("cargo::rerun-if-changed={}", root.display());
+    // Relative, so that checkouts that share a target folder don't watch each other's files.
+    println!("cargo::rerun-if-changed=../sql");
 
     let mut paths = Vec::new();
     sql_files(&root, &mut paths)?;

@@ -13,7 +13,7 @@ type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 const SCANNER: &str = env!("CARGO_BIN_EXE_scanner");
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("..")
 }
 
 fn pages() -> Outcome<Vec<PathBuf>> {

@@ -6,9 +6,9 @@
 -- the five sessions before this one.
 --
 -- A session of a symbol is a date with at least one bar in the source, never a weekday. If none of them ended by the cutoff, the row has
--- `bars` 0, `volume` 0 and NULL prices: it still belongs to the baseline of later sessions. The rows begin 2 · history_sessions + 10
--- calendar days before `scan_date`, so that a baseline of that many sessions is complete; rows before `scan_date` are there to look back on,
--- not to be returned. `end_date` NULL means `scan_date` alone.
+-- `bars` 0, `volume` 0 and NULL prices: it still belongs to the baseline of later sessions. Rows before `scan_date` are there to look back
+-- on, not to be returned: for each symbol that still trades its latest `history_sessions` sessions within 2 · history_sessions + 10 calendar
+-- days, and perhaps some more. `end_date` NULL means `scan_date` alone.
 --
 -- @inherit session_bars
 -- @param scan_date DATE: the session to look at, or the first of a range.
@@ -41,23 +41,11 @@ CREATE MACRO sessions_as_of(
     symbols := NULL,
     called_by := 'sessions_as_of'
 ) AS TABLE
-WITH symbol_sessions AS (
-    SELECT
-        bar.symbol,
-        bar.session_date,
-        arg_min(bar.open, bar.ts) FILTER (WHERE bar.by_cutoff) AS open,
-        max(bar.high) FILTER (WHERE bar.by_cutoff) AS high,
-        min(bar.low) FILTER (WHERE bar.by_cutoff) AS low,
-        arg_max(bar.close, bar.ts) FILTER (WHERE bar.by_cutoff) AS price,
-        CAST(coalesce(sum(bar.volume) FILTER (WHERE bar.by_cutoff), 0) AS BIGINT) AS volume,
-        count(*) FILTER (WHERE bar.by_cutoff) AS bars,
-        max(bar.high) AS whole_high,
-        min(bar.low) AS whole_low,
-        arg_max(bar.close, bar.ts) AS whole_close,
-        CAST(sum(bar.volume) AS BIGINT) AS whole_volume
+WITH recent_bars AS (
+    SELECT bar.*
     FROM session_bars(
         session_date(scan_date, called_by, 'scan_date')
-        - CAST(2 * integer_in_range(history_sessions, 0, 1000, called_by, 'history_sessions') + 10 AS INTEGER),
+        - CAST(3 * integer_in_range(history_sessions, 0, 1000, called_by, 'history_sessions') // 2 + 4 AS INTEGER),
         session_date(coalesce(CAST(end_date AS VARCHAR), CAST(scan_date AS VARCHAR)), called_by, 'end_date'),
         cutoff_time := cutoff_time,
         source := source,
@@ -75,7 +63,47 @@ WITH symbol_sessions AS (
             'scan_date',
             'end_date'
         )
-    GROUP BY bar.symbol, bar.session_date
+),
+
+-- Exchanges are open about two days in three, so nearly every symbol has its history in these days; the others look further back.
+recent_sessions AS (
+    SELECT session.*
+    FROM folded_sessions('recent_bars') AS session
+),
+
+short_symbols AS (
+    SELECT recent_sessions.symbol
+    FROM recent_sessions
+    GROUP BY recent_sessions.symbol
+    HAVING count(*) FILTER (WHERE recent_sessions.session_date < session_date(scan_date, called_by, 'scan_date')) < integer_in_range(history_sessions, 0, 1000, called_by, 'history_sessions')
+),
+
+earlier_bars AS (
+    SELECT bar.*
+    FROM session_bars(
+        session_date(scan_date, called_by, 'scan_date')
+        - CAST(2 * integer_in_range(history_sessions, 0, 1000, called_by, 'history_sessions') + 10 AS INTEGER),
+        session_date(coalesce(CAST(end_date AS VARCHAR), CAST(scan_date AS VARCHAR)), called_by, 'end_date'),
+        cutoff_time := cutoff_time,
+        source := source,
+        bar_minutes := bar_minutes,
+        session_start := session_start,
+        session_end := session_end,
+        symbols := symbols,
+        called_by := called_by
+    ) AS bar
+    WHERE
+        bar.ts < session_date(scan_date, called_by, 'scan_date')
+        - CAST(3 * integer_in_range(history_sessions, 0, 1000, called_by, 'history_sessions') // 2 + 4 AS INTEGER)
+        AND bar.symbol IN (SELECT short_symbols.symbol FROM short_symbols)
+),
+
+symbol_sessions AS (
+    SELECT recent_sessions.*
+    FROM recent_sessions
+    UNION ALL
+    SELECT session.*
+    FROM folded_sessions('earlier_bars') AS session
 )
 
 SELECT

@@ -3,7 +3,7 @@
 use crate::{Diagnostic, Diagnostics, Kind, Literal, SqlFile, statement::Guard, stem};
 
 /// Blocks that show more of a session than was known at its cutoff, and the ways to read a relation by name.
-const UNFILTERED: [&str; 3] = ["query_table", "query", "session_bars"];
+const UNFILTERED: [&str; 4] = ["query_table", "query", "session_bars", "folded_sessions"];
 
 pub(crate) fn check_alone(
     file: &SqlFile,
