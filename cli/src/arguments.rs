@@ -28,10 +28,10 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "RELATION")]
     pub(crate) source: Option<String>,
     /// Length of a bar in minutes; 1440 for daily bars
-    #[arg(long, global = true, value_name = "MINUTES", default_value_t = 1)]
+    #[arg(long, global = true, value_name = "MINUTES", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1440))]
     pub(crate) bar_minutes: u32,
     /// Threads for queries [default: one per processor]
-    #[arg(long, global = true)]
+    #[arg(long, global = true, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) threads: Option<u32>,
     /// Memory for queries, such as 2GB [default: 80 % of the machine's]
     #[arg(long, global = true, value_name = "SIZE")]
@@ -55,7 +55,7 @@ pub(crate) enum Command {
     Run(Run),
     /// List the scanners, or one scanner's parameters
     List(List),
-    /// Run SQL with all functions in it: one statement, a script on standard input, or interactively
+    /// Run SQL with all functions in it: statements, a script on standard input, or interactively
     Sql(Sql),
     /// Take CSV, Parquet or JSON files into the table of bars
     Ingest(IngestFiles),
@@ -115,7 +115,7 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) sql: bool,
     /// Stop after this many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) timeout: u64,
 }
 

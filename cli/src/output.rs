@@ -4,10 +4,16 @@ use std::{
     fs::{self, File},
     io::{self, BufWriter, IsTerminal, Write},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError};
+use arrow::{
+    array::{Array, ArrayRef, RecordBatch, StringArray},
+    datatypes::SchemaRef,
+    error::ArrowError,
+    util::display::{ArrayFormatter, FormatOptions},
+};
 use parquet::{arrow::ArrowWriter, basic::Compression, errors::ParquetError, file::properties::WriterProperties};
 use stockscan_engine::{Engine, Error, Flow, Query, Result};
 
@@ -82,7 +88,13 @@ enum Writer {
 
 impl Sink {
     fn open(output: &Output, format: Format) -> Result<Sink> {
-        let file = output.output.as_ref().map(|path| (path.clone(), unfinished(path)));
+        let file = output.output.as_ref().map(|path| {
+            // A link is followed; a device or a pipe is written to as it is.
+            let path = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+            let is_special = path.exists() && !path.is_file();
+            let written_to = if is_special { path.clone() } else { unfinished(&path) };
+            (path, written_to)
+        });
         Ok(Sink { format, file, writer: None, schema: None, kept: Vec::new() })
     }
 
@@ -97,7 +109,7 @@ impl Sink {
             Format::Csv => {
                 let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(target);
                 // The header also stands over no rows.
-                writer.write(&RecordBatch::new_empty(schema.clone())).map_err(arrow_error)?;
+                writer.write(&flattened(&RecordBatch::new_empty(schema.clone()))?).map_err(arrow_error)?;
                 Writer::Csv(Box::new(writer))
             }
             Format::Json => Writer::Json(arrow::json::WriterBuilder::new().with_explicit_nulls(true).build(target)),
@@ -113,6 +125,13 @@ impl Sink {
     }
 
     fn take(&mut self, batch: &RecordBatch) -> Result<()> {
+        let flat;
+        let batch = if self.format == Format::Csv {
+            flat = flattened(batch)?;
+            &flat
+        } else {
+            batch
+        };
         match self.writer.as_mut() {
             Some(Writer::Table(_)) => self.kept.push(batch.clone()),
             Some(Writer::Csv(writer)) => writer.write(batch).map_err(arrow_error)?,
@@ -156,7 +175,7 @@ impl Sink {
             }
             None => {}
         }
-        if let Some((path, unfinished)) = &self.file {
+        if let Some((path, unfinished)) = self.file.as_ref().filter(|(path, unfinished)| path != unfinished) {
             fs::rename(unfinished, path).map_err(|source| Error::File { path: path.clone(), source })?;
         }
         self.file = None;
@@ -167,10 +186,30 @@ impl Sink {
 impl Drop for Sink {
     /// What was not finished leaves no half file behind.
     fn drop(&mut self) {
-        if let Some((_, unfinished)) = &self.file {
+        if let Some((_, unfinished)) = self.file.as_ref().filter(|(path, unfinished)| path != unfinished) {
             let _ = fs::remove_file(unfinished);
         }
     }
+}
+
+/// Lists and structs as texts, for a format that has neither.
+fn flattened(batch: &RecordBatch) -> Result<RecordBatch> {
+    if !batch.schema().fields().iter().any(|field| field.data_type().is_nested()) {
+        return Ok(batch.clone());
+    }
+    let options = FormatOptions::default();
+    let mut columns: Vec<(String, ArrayRef)> = Vec::new();
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        let column: ArrayRef = if field.data_type().is_nested() {
+            let formatter = ArrayFormatter::try_new(column.as_ref(), &options).map_err(arrow_error)?;
+            let texts = (0..column.len()).map(|row| column.is_valid(row).then(|| formatter.value(row).to_string()));
+            Arc::new(texts.collect::<StringArray>())
+        } else {
+            column.clone()
+        };
+        columns.push((field.name().clone(), column));
+    }
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true))).map_err(arrow_error)
 }
 
 fn unfinished(path: &Path) -> PathBuf {

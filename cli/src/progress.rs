@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Once,
+        Arc, Mutex, Once, PoisonError,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
@@ -11,7 +11,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use stockscan_engine::{Engine, Result};
+use stockscan_engine::{Engine, InterruptHandle, Result};
 
 use crate::arguments::Global;
 
@@ -49,18 +49,22 @@ pub(crate) fn shown<T>(engine: &Engine, global: &Global, text: &str, work: impl 
     })
 }
 
-/// The first Ctrl-C interrupts the query, the second ends the process.
+/// Ctrl-C interrupts the query that is running; a second one during the same query ends the process.
 pub(crate) fn stop_on_interrupt(engine: &Engine) {
     static SET: Once = Once::new();
+    static RUNNING: Mutex<Option<Arc<InterruptHandle>>> = Mutex::new(None);
     static PRESSED: AtomicUsize = AtomicUsize::new(0);
-    let handle = engine.interrupt_handle();
+    PRESSED.store(0, Ordering::Relaxed);
+    *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) = Some(engine.interrupt_handle());
     SET.call_once(|| {
         // Without a handler Ctrl-C ends the process, which is no worse.
-        let _ = ctrlc::set_handler(move || {
+        let _ = ctrlc::set_handler(|| {
             if PRESSED.fetch_add(1, Ordering::Relaxed) > 0 {
                 std::process::exit(130);
             }
-            handle.interrupt();
+            if let Some(handle) = RUNNING.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+                handle.interrupt();
+            }
         });
     });
 }

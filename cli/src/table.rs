@@ -2,10 +2,10 @@
 
 use arrow::{
     array::{Array, AsArray, RecordBatch},
-    datatypes::{DataType, Float64Type, Int64Type, SchemaRef},
+    datatypes::{DataType, FieldRef, Float64Type, Int64Type, SchemaRef},
     util::display::{ArrayFormatter, FormatOptions},
 };
-use comfy_table::{Cell, CellAlignment, ColumnConstraint, Table, Width, presets};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use stockscan_engine::{Error, Result};
 
 /// Whether numbers are rounded for reading, or shown as they are.
@@ -27,30 +27,66 @@ pub(crate) fn render(schema: &SchemaRef, batches: &[RecordBatch], numbers: Numbe
             rows.push(columns.iter().map(|column| column[row].clone()).collect::<Vec<_>>());
         }
     }
-    let needed: usize = (0..names.len())
-        .map(|index| rows.iter().map(|row| console::measure_text_width(&row[index])).chain([names[index].len()]).max().unwrap_or(0) + 2)
-        .sum();
-    if width.is_some_and(|width| needed > usize::from(width)) {
-        return Ok(blocks(&names, &rows));
+    let headers: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let fits = |headers: &[String]| width.is_none_or(|width| natural_width(headers, &rows) <= usize::from(width));
+    if fits(&headers) {
+        return Ok(aligned(&headers, &rows, schema, None));
     }
+    // Long names are what makes scans wide: they may stand on several lines.
+    let stacked: Vec<String> = headers.iter().map(|name| name.replace('_', "\n")).collect();
+    if fits(&stacked) {
+        return Ok(aligned(&stacked, &rows, schema, None));
+    }
+    let last_is_text = schema.fields().last().is_some_and(|field| *field.data_type() == DataType::Utf8);
+    let without_last = |row: &[String]| row[..row.len().saturating_sub(1)].to_vec();
+    let others: Vec<Vec<String>> = rows.iter().map(|row| without_last(row)).collect();
+    match width {
+        Some(width) if last_is_text && natural_width(&without_last(&stacked), &others) + 24 <= usize::from(width) => {
+            Ok(aligned(&stacked, &rows, schema, Some(width)))
+        }
+        _ => Ok(blocks(&names, &rows)),
+    }
+}
+
+/// The width of the columns side by side, two spaces apart.
+fn natural_width(headers: &[String], rows: &[Vec<String>]) -> usize {
+    let header_width = |header: &String| header.lines().map(console::measure_text_width).max().unwrap_or(0);
+    let widths = headers.iter().enumerate().map(|(index, header)| {
+        rows.iter().map(|row| console::measure_text_width(&row[index])).chain([header_width(header)]).max().unwrap_or(0) + 2
+    });
+    widths.sum()
+}
+
+/// Columns side by side; with a width, the last one is wrapped into what the others leave. Numbers are never wrapped.
+fn aligned(headers: &[String], rows: &[Vec<String>], schema: &SchemaRef, width: Option<u16>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(names.iter().zip(schema.fields()).map(|(name, field)| {
-        let cell = Cell::new(console::style(name).bold());
+    let cell = |text: &String, field: &FieldRef| {
+        let cell = Cell::new(text);
         if field.data_type().is_numeric() { cell.set_alignment(CellAlignment::Right) } else { cell }
-    }));
-    for row in &rows {
-        table.add_row(row.iter().zip(schema.fields()).map(|(text, field)| {
-            let cell = Cell::new(text);
-            if field.data_type().is_numeric() { cell.set_alignment(CellAlignment::Right) } else { cell }
-        }));
+    };
+    table.set_header(headers.iter().zip(schema.fields()).map(|(header, field)| cell(header, field)));
+    for row in rows {
+        table.add_row(row.iter().zip(schema.fields()).map(|(text, field)| cell(text, field)));
     }
-    // Never wrapped: a wrapped number cannot be read.
-    for column in table.column_iter_mut() {
+    let last = headers.len().saturating_sub(1);
+    for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
-        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(1)));
+        if width.is_none() || index < last {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
     }
-    Ok(table.lines().map(|line| line.trim_end().to_owned() + "\n").collect())
+    if let Some(width) = width {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_width(width);
+    }
+    let header_lines = headers.iter().map(|header| header.lines().count()).max().unwrap_or(0);
+    // Styled here, since the table would count the codes as text.
+    let lines = table.lines().enumerate().map(|(index, line)| {
+        let line = line.trim_end();
+        if index < header_lines { format!("{}\n", console::style(line).bold()) } else { format!("{line}\n") }
+    });
+    lines.collect()
 }
 
 fn blocks(names: &[&str], rows: &[Vec<String>]) -> String {

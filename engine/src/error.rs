@@ -54,8 +54,8 @@ pub enum Error {
     },
     /// Another process has the database open.
     #[error(
-        "{path} is in use by process {process}{}; close it there, or wait for it. One process at a time can write to a DuckDB file, \
-         and none can read meanwhile",
+        "{path} is in use by process {process}{}; close it there, or wait for it. A DuckDB file can be open in one process that writes, \
+         or in many that only read: if that one only reads, --read-only works beside it",
         held_by(.program.as_deref())
     )]
     Locked {
@@ -69,6 +69,14 @@ pub enum Error {
     /// The database file does not exist.
     #[error("there is no database {0}; make one with 'scanner ingest FILES' or 'scanner demo', or name another one with --database")]
     NoDatabase(PathBuf),
+    /// The system does not let us open the file.
+    #[error("{path} cannot be opened: {reason}. If it may only be read, use --read-only")]
+    NoPermission {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        reason: String,
+    },
     /// The file is no DuckDB database, or a damaged one.
     #[error(
         "{path} cannot be opened as a DuckDB database: {reason}. Nothing was written to it; restore it from a copy, or name another file with --database"
@@ -126,13 +134,24 @@ impl Error {
             duckdb::Error::DuckDBFailure(_, Some(message)) => message.clone(),
             other => other.to_string(),
         };
-        let text = message.split("\n\nLINE ").next().unwrap_or(&message).trim().to_owned();
+        let text = message.trim();
         if text.starts_with("INTERRUPT Error") {
-            Error::Interrupted
-        } else if let Some(guard) = text.strip_prefix("Invalid Input Error: ") {
-            Error::Invalid(guard.to_owned())
-        } else {
-            Error::Database(text)
+            return Error::Interrupted;
+        }
+        // A guard's message starts with the function's name. The excerpt behind it shows generated SQL.
+        let guard = text.strip_prefix("Invalid Input Error: ").map(|guard| {
+            guard
+                .split(
+                    "
+
+LINE ",
+                )
+                .next()
+                .unwrap_or(guard)
+        });
+        match guard {
+            Some(guard) if is_guard_message(guard) => Error::Invalid(guard.trim().to_owned()),
+            _ => Error::Database(text.to_owned()),
         }
     }
 }
@@ -141,6 +160,13 @@ impl From<duckdb::Error> for Error {
     fn from(error: duckdb::Error) -> Error {
         Error::from_duckdb(&error)
     }
+}
+
+/// `scan_breakout: min_price must …`
+fn is_guard_message(text: &str) -> bool {
+    text.split_once(": ").is_some_and(|(name, _)| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+    })
 }
 
 fn did_you_mean(suggestion: Option<&str>) -> String {

@@ -3,7 +3,7 @@
 //! Works on any table macro, the user's own included: the conditions come from its definition in the catalogue. Each `WHERE` of the macro's
 //! steps becomes a row of counts over the same steps, with one more condition counted in each column.
 
-use std::{collections::HashMap, ops::ControlFlow};
+use std::{collections::HashMap, ops::ControlFlow, time::Duration};
 
 use duckdb::types::Value;
 use sqlparser::{
@@ -39,8 +39,8 @@ impl Engine {
     /// Counts the survivors of each condition of a call.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the function's SQL is of a shape that cannot be taken apart, or what DuckDB says.
-    pub fn funnel(&self, call: &Call) -> Result<Funnel> {
+    /// [`Error::Timeout`] when `deadline` passes, [`Error::Invalid`] when the function's SQL is of a shape that cannot be taken apart, or what DuckDB says.
+    pub fn funnel(&self, call: &Call, deadline: Option<Duration>) -> Result<Funnel> {
         let definition = self.definition(&call.function)?;
         let unfit = |reason: &str| Error::Invalid(format!("{}: its conditions cannot be counted: {reason}", call.function));
         let parsed = Parser::parse_sql(&DuckDbDialect {}, &definition).map_err(|error| unfit(&error.to_string()))?.pop();
@@ -63,7 +63,7 @@ impl Engine {
         }
         let shown: Vec<Vec<(String, String)>> =
             stages.iter().map(|stage| stage.conditions.iter().map(|condition| describe(condition, &parameters)).collect()).collect();
-        let counts = self.survivors(&mut query, &stages, &parameters)?;
+        let counts = self.within(deadline, || self.survivors(&mut query, &stages, &parameters))?;
         let steps = shown.into_iter().flatten().zip(counts.into_iter().flatten()).filter(|((condition, _), _)| !condition.is_empty());
         Ok(Funnel { steps: steps.map(|((condition, parameters), survivors)| Step { condition, parameters, survivors }).collect() })
     }

@@ -127,11 +127,12 @@ impl Engine {
         let mapping = Mapping::new(ingest, file, &found)?;
 
         let mut bound = Bound(vec![reader.path()]);
-        let select = mapping.select(ingest, &found, &mut bound)?;
+        let clock = self.clock(ingest, &mapping, &reader, &found)?;
+        let select = mapping.select(ingest, clock, &mut bound)?;
         let source = reader.call(&mapping.csv_types(ingest.timestamp_format.is_some()));
         self.drop_rejects()?;
         self.connection.execute(
-            &format!("CREATE OR REPLACE TEMP TABLE ingest_rows AS SELECT {select} FROM {source} AS file_row"),
+            &format!("CREATE TEMP TABLE ingest_rows AS {select} FROM {source} AS file_row) AS raw) AS bar"),
             params_from_iter(bound.0.iter()),
         )?;
         let (read, unreadable) = self.count_rejected(file, &reader, report)?;
@@ -139,19 +140,19 @@ impl Engine {
 
         // A bar in the file twice: the last by every column, so that the order of the rows does not matter.
         let repeated = self.count(
-            "SELECT coalesce(sum(n - 1), 0)::BIGINT FROM (SELECT count(*) AS n FROM ingest_rows WHERE reason IS NULL GROUP BY symbol, ts)",
+            "SELECT coalesce(sum(n - 1), 0)::BIGINT FROM (SELECT count(*) AS n FROM temp.ingest_rows WHERE reason IS NULL GROUP BY symbol, ts)",
         )?;
         report.repeated += repeated;
         let bars = if repeated == 0 {
-            "SELECT symbol, ts, open, high, low, close, volume FROM ingest_rows WHERE reason IS NULL".to_owned()
+            "SELECT symbol, ts, open, high, low, close, volume FROM temp.ingest_rows WHERE reason IS NULL".to_owned()
         } else {
-            "SELECT symbol, ts, open, high, low, close, volume FROM ingest_rows WHERE reason IS NULL \
+            "SELECT symbol, ts, open, high, low, close, volume FROM temp.ingest_rows WHERE reason IS NULL \
              QUALIFY row_number() OVER (PARTITION BY symbol, ts ORDER BY open DESC, high DESC, low DESC, close DESC, volume DESC) = 1"
                 .to_owned()
         };
         let overlapping = self.count(&format!(
-            "SELECT count(*) FROM {table} AS stored WHERE stored.ts BETWEEN (SELECT min(ts) FROM ingest_rows WHERE reason IS NULL) \
-             AND (SELECT max(ts) FROM ingest_rows WHERE reason IS NULL)"
+            "SELECT count(*) FROM {table} AS stored WHERE stored.ts BETWEEN (SELECT min(ts) FROM temp.ingest_rows WHERE reason IS NULL) \
+             AND (SELECT max(ts) FROM temp.ingest_rows WHERE reason IS NULL)"
         ))?;
         let new = if overlapping == 0 {
             bars
@@ -174,14 +175,16 @@ impl Engine {
             [],
         )?;
         report.added += added as u64;
-        self.connection.execute_batch("DROP TABLE ingest_rows")?;
         self.drop_rejects()
     }
 
     /// The quoted name of the table of bars, made if it is not there, checked if it is.
     fn bars_table(&self) -> Result<String> {
         let name = self.options.source.as_deref().unwrap_or("bars");
-        let table = quoted(name);
+        if name.contains(['/', '\\', '*']) || name.to_lowercase().ends_with(".parquet") || name.to_lowercase().ends_with(".csv") {
+            return Err(Error::Invalid(format!("--source {name} is a file; bars go into a table, such as --source bars")));
+        }
+        let table = name.split('.').map(quoted).collect::<Vec<_>>().join(".");
         self.connection.execute_batch(&format!(
             "CREATE TABLE IF NOT EXISTS {table} (symbol VARCHAR, ts TIMESTAMP, open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE, volume BIGINT)"
         ))?;
@@ -205,7 +208,7 @@ impl Engine {
 
     /// Notes what is wrong with the rows that are no bars. Returns how many rows could be read, and how many could not even be read.
     fn count_rejected(&self, file: &Path, reader: &Reader, report: &mut IngestReport) -> Result<(u64, u64)> {
-        let read = self.count("SELECT count(*) FROM ingest_rows")?;
+        let read = self.count("SELECT count(*) FROM temp.ingest_rows")?;
         let mut note = |sql: &str| -> Result<u64> {
             let mut statement = self.connection.prepare(sql)?;
             let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?)))?;
@@ -221,7 +224,7 @@ impl Engine {
         note(
             "SELECT reason, count(*), arg_min(concat_ws(', ', coalesce(symbol, 'NULL'), coalesce(ts::VARCHAR, 'NULL'), coalesce(open::VARCHAR, 'NULL'), \
              coalesce(high::VARCHAR, 'NULL'), coalesce(low::VARCHAR, 'NULL'), coalesce(close::VARCHAR, 'NULL'), coalesce(raw_volume::VARCHAR, 'NULL')), \
-             row_number) FROM ingest_rows WHERE reason IS NOT NULL GROUP BY reason ORDER BY reason",
+             row_number) FROM temp.ingest_rows WHERE reason IS NOT NULL GROUP BY reason ORDER BY reason",
         )?;
         if reader.kind != Kind::Csv {
             return Ok((read, 0));
@@ -229,7 +232,7 @@ impl Engine {
         // A line can have several errors; it counts once, under its first.
         let unreadable = note(
             "WITH lines AS (SELECT line, arg_min(error_type::VARCHAR, column_idx) AS kind, arg_min(column_name, column_idx) AS column_name, \
-             any_value(csv_line) AS csv_line FROM reject_errors GROUP BY line) \
+             any_value(csv_line) AS csv_line FROM temp.reject_errors GROUP BY line) \
              SELECT CASE kind WHEN 'CAST' THEN 'column ' || column_name || ' is not of its type' WHEN 'MISSING COLUMNS' THEN 'too few columns' \
              WHEN 'TOO MANY COLUMNS' THEN 'too many columns' ELSE lower(kind) END AS reason, count(*), \
              'line ' || min(line) || ': ' || coalesce(arg_min(csv_line, line), '') FROM lines GROUP BY reason ORDER BY reason",
@@ -244,7 +247,9 @@ impl Engine {
 
     /// DuckDB keeps what it could not read of a CSV file in two temporary tables, and adds to them.
     fn drop_rejects(&self) -> Result<()> {
-        Ok(self.connection.execute_batch("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")?)
+        Ok(self.connection.execute_batch(
+            "DROP TABLE IF EXISTS temp.reject_errors; DROP TABLE IF EXISTS temp.reject_scans; DROP TABLE IF EXISTS temp.ingest_rows",
+        )?)
     }
 }
 
@@ -384,8 +389,8 @@ impl Mapping {
         let types = COLUMNS.iter().zip(&self.columns).flat_map(|(target, columns)| {
             let sql_type = match *target {
                 "symbol" => Some("VARCHAR"),
-                // Read by its format, so not by what it looks like.
-                "ts" if time_is_text => Some("VARCHAR"),
+                // Read by its format, or put together with its date: not by what it looks like.
+                "ts" if time_is_text || columns.len() > 1 => Some("VARCHAR"),
                 "ts" => None,
                 _ => Some("DOUBLE"),
             };
@@ -395,60 +400,35 @@ impl Mapping {
     }
 
     /// The select list that makes staged rows: the columns of a bar, and why a row is none.
-    fn select(&self, ingest: &Ingest, found: &[(String, DataType)], bound: &mut Bound) -> Result<String> {
+    fn select(&self, ingest: &Ingest, clock: Clock, bound: &mut Bound) -> Result<String> {
         let symbol = match &self.symbol {
             Some(symbol) => bound.text(symbol),
             None => format!("trim(CAST({} AS VARCHAR))", column(&self.columns[0][0])),
         };
-        let ts = self.timestamp(ingest, found, bound)?;
+        let ts = self.timestamp(ingest, clock, bound)?;
         let numbers: Vec<String> = (2..7).map(|index| format!("TRY_CAST({} AS DOUBLE)", column(&self.columns[index][0]))).collect();
         let [open, high, low, close, volume] = numbers.as_slice() else { return Ok(String::new()) };
+        // In two steps: in one, `ts` in a condition would be the file's own column of that name.
         Ok(format!(
-            "{symbol} AS symbol, {ts} AS ts, {open} AS open, {high} AS high, {low} AS low, {close} AS close, {volume} AS raw_volume, \
-             CASE WHEN isfinite(raw_volume) AND abs(raw_volume) <= 1e15 THEN CAST(raw_volume AS BIGINT) END AS volume, \
-             CASE WHEN coalesce(symbol, '') = '' THEN 'no symbol' WHEN ts IS NULL THEN 'no time, or one that cannot be read' \
+            "SELECT *, CASE WHEN coalesce(symbol, '') = '' THEN 'no symbol' \
+             WHEN ts IS NULL OR NOT isfinite(ts) THEN 'no time, or one that cannot be read' \
              WHEN NOT coalesce(isfinite(open) AND isfinite(high) AND isfinite(low) AND isfinite(close), false) THEN 'a price is missing or not a number' \
-             WHEN least(open, high, low, close) < 1e-9 THEN 'a price is not above zero' WHEN greatest(open, high, close) > 1e15 THEN 'a price is infinite' WHEN high < low THEN 'high below low' \
-             WHEN volume IS NULL THEN 'volume is missing or not a number' WHEN volume < 0 THEN 'negative volume' END AS reason, \
-             row_number() OVER () AS row_number"
+             WHEN least(open, high, low, close) < 1e-9 THEN 'a price is not above zero' \
+             WHEN greatest(open, high, close) > 1e15 THEN 'a price is infinite' WHEN high < low THEN 'high below low' \
+             WHEN raw_volume < 0 THEN 'negative volume' WHEN volume IS NULL THEN 'volume is missing or not a number' END AS reason \
+             FROM (SELECT symbol, ts, open, high, low, close, raw_volume, row_number, \
+             CASE WHEN isfinite(raw_volume) AND abs(raw_volume) <= 1e15 THEN CAST(raw_volume AS BIGINT) END AS volume \
+             FROM (SELECT {symbol} AS symbol, {ts} AS ts, {open} AS open, {high} AS high, {low} AS low, {close} AS close, \
+             {volume} AS raw_volume, row_number() OVER () AS row_number"
         ))
     }
 
     /// The start of the bar in exchange time.
-    fn timestamp(&self, ingest: &Ingest, found: &[(String, DataType)], bound: &mut Bound) -> Result<String> {
+    fn timestamp(&self, ingest: &Ingest, clock: Clock, bound: &mut Bound) -> Result<String> {
         let columns = &self.columns[1];
-        let first_type = found.iter().find(|(known, _)| *known == columns[0]).map_or(&DataType::Null, |(_, data_type)| data_type);
         let texts = columns.iter().map(|name| format!("CAST({} AS VARCHAR)", column(name))).collect::<Vec<_>>().join(", ");
-        let text = format!("concat_ws(' ', {texts})");
-        enum Clock {
-            Wall(String),
-            Instant(String),
-        }
-        let clock = if let Some(format) = &ingest.timestamp_format {
-            Clock::Wall(format!("try_strptime({text}, {})", bound.text(format)))
-        } else if columns.len() > 1 {
-            Clock::Wall(format!("TRY_CAST({text} AS TIMESTAMP)"))
-        } else {
-            let name = column(&columns[0]);
-            match first_type {
-                DataType::Timestamp(_, None) | DataType::Date32 => Clock::Wall(format!("CAST({name} AS TIMESTAMP)")),
-                DataType::Timestamp(_, Some(_)) => Clock::Instant(name),
-                number if number.is_numeric() => {
-                    // Seconds, milliseconds, microseconds or nanoseconds since 1970: told apart by size, which is safe from 1973 to 5138.
-                    let epoch = format!("CAST({name} AS DOUBLE)");
-                    Clock::Instant(format!(
-                        "to_timestamp(CASE WHEN abs({epoch}) < 1e11 THEN {epoch} WHEN abs({epoch}) < 1e14 THEN {epoch} / 1e3 \
-                         WHEN abs({epoch}) < 1e17 THEN {epoch} / 1e6 ELSE {epoch} / 1e9 END)"
-                    ))
-                }
-                other => {
-                    return Err(Error::Invalid(format!(
-                        "column '{}' holds the time but is read as {other}; give its format with --timestamp-format, such as '%d/%m/%Y %H:%M'",
-                        columns[0]
-                    )));
-                }
-            }
-        };
+        let text = format!("nullif(trim(concat_ws(' ', {texts})), '')");
+        let name = column(&columns[0]);
         let zone = |bound: &mut Bound| {
             ingest.time_zone.as_ref().map(|zone| bound.text(zone)).ok_or_else(|| {
                 Error::Invalid(format!(
@@ -457,18 +437,119 @@ impl Mapping {
                 ))
             })
         };
-        let wall = match (clock, &ingest.file_time_zone) {
-            (Clock::Wall(wall), None) => wall,
-            (Clock::Wall(wall), Some(written)) => {
-                let written = bound.text(written);
-                format!("to_exchange_time(from_exchange_time({wall}, {written}), {})", zone(bound)?)
+        let in_zone = |wall: String, bound: &mut Bound| -> Result<String> {
+            Ok(match &ingest.file_time_zone {
+                Some(written) => {
+                    let written = bound.text(written);
+                    format!("to_exchange_time(from_exchange_time({wall}, {written}), {})", zone(bound)?)
+                }
+                None => wall,
+            })
+        };
+        let wall = match clock {
+            Clock::Wall => in_zone(format!("CAST({name} AS TIMESTAMP)"), bound)?,
+            Clock::Instant => format!("to_exchange_time({name}, {})", zone(bound)?),
+            Clock::Day => in_zone(format!("CAST(try_strptime(CAST(CAST({name} AS BIGINT) AS VARCHAR), '%Y%m%d') AS TIMESTAMP)"), bound)?,
+            Clock::Epoch => {
+                // Seconds, milliseconds, microseconds or nanoseconds since 1970: told apart by size, which is safe from 1973 to 5138.
+                let epoch = format!("CAST({name} AS DOUBLE)");
+                format!(
+                    "to_exchange_time(to_timestamp(CASE WHEN abs({epoch}) < 1e8 THEN NULL WHEN abs({epoch}) < 1e11 THEN {epoch} \
+                     WHEN abs({epoch}) < 1e14 THEN {epoch} / 1e3 WHEN abs({epoch}) < 1e17 THEN {epoch} / 1e6 \
+                     WHEN abs({epoch}) < 1e20 THEN {epoch} / 1e9 END), {})",
+                    zone(bound)?
+                )
             }
-            (Clock::Instant(instant), _) => format!("to_exchange_time({instant}, {})", zone(bound)?),
+            Clock::Text => in_zone(format!("TRY_CAST({text} AS TIMESTAMP)"), bound)?,
+            Clock::TextWithZone => {
+                // Cast by itself, a text without an offset would be taken for UTC.
+                let plain = in_zone(format!("TRY_CAST({text} AS TIMESTAMP)"), bound)?;
+                format!(
+                    "CASE WHEN regexp_matches({text}, {OFFSET}) THEN to_exchange_time(TRY_CAST({text} AS TIMESTAMPTZ), {}) ELSE {plain} END",
+                    zone(bound)?
+                )
+            }
+            Clock::Format => {
+                let format = ingest.timestamp_format.as_deref().unwrap_or_default();
+                let placeholder = bound.text(format);
+                let parsed = format!("try_strptime({text}, {placeholder})");
+                if format.contains("%z") || format.contains("%Z") {
+                    format!("to_exchange_time(CAST({parsed} AS TIMESTAMPTZ), {})", zone(bound)?)
+                } else {
+                    in_zone(format!("CAST({parsed} AS TIMESTAMP)"), bound)?
+                }
+            }
         };
         Ok(match ingest.label {
             Label::Start => wall,
             Label::End => format!("{wall} - to_minutes({})", ingest.bar_minutes),
         })
+    }
+}
+
+/// What a file's time column holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Clock {
+    /// A timestamp without a zone, or a date.
+    Wall,
+    /// A timestamp with a zone.
+    Instant,
+    /// Whole numbers such as 20250115.
+    Day,
+    /// Numbers that count from 1970.
+    Epoch,
+    /// Texts in ISO form, or a date and a time in two columns.
+    Text,
+    /// Such texts, some with an offset behind them.
+    TextWithZone,
+    /// Texts in the format that was given.
+    Format,
+}
+
+/// A text that ends with an offset from UTC, behind a time of day.
+const OFFSET: &str = "':[0-9.]+ *(Z|UTC|[+-][0-9][0-9](:?[0-9][0-9])?)$'";
+
+impl Engine {
+    /// Looks at the time column of a file.
+    fn clock(&self, ingest: &Ingest, mapping: &Mapping, reader: &Reader, found: &[(String, DataType)]) -> Result<Clock> {
+        let columns = &mapping.columns[1];
+        if ingest.timestamp_format.is_some() {
+            return Ok(Clock::Format);
+        }
+        let data_type = found.iter().find(|(known, _)| *known == columns[0]).map_or(&DataType::Null, |(_, data_type)| data_type);
+        let name = column(&columns[0]);
+        let source = reader.call(&mapping.csv_types(false));
+        let single = |expression: &str| -> Result<Option<bool>> {
+            let sql = format!("SELECT {expression} FROM {source} AS file_row");
+            Ok(self.connection.query_row(&sql, [reader.path()], |row| row.get(0))?)
+        };
+        if columns.len() == 1 {
+            match data_type {
+                DataType::Timestamp(_, None) | DataType::Date32 => return Ok(Clock::Wall),
+                DataType::Timestamp(_, Some(_)) => return Ok(Clock::Instant),
+                number if number.is_numeric() => {
+                    let days = single(&format!("bool_and({name} BETWEEN 19000101 AND 22001231)"))?.unwrap_or(false);
+                    return Ok(if days { Clock::Day } else { Clock::Epoch });
+                }
+                _ => {}
+            }
+        }
+        let texts = columns.iter().map(|name| format!("CAST({} AS VARCHAR)", column(name))).collect::<Vec<_>>().join(", ");
+        let text = format!("trim(concat_ws(' ', {texts}))");
+        // `false`: there are rows, and none of their times can be read. That is a format of its own, not broken rows.
+        let readable =
+            single(&format!("bool_or(TRY_CAST({text} AS TIMESTAMPTZ) IS NOT NULL OR TRY_CAST({text} AS TIMESTAMP) IS NOT NULL)"))?;
+        if readable == Some(false) {
+            let sql = format!("SELECT any_value({text}) FROM {source} AS file_row");
+            let example: Option<String> = self.connection.query_row(&sql, [reader.path()], |row| row.get(0))?;
+            return Err(Error::Invalid(format!(
+                "no time in column '{}' can be read, such as '{}'; give their format with --timestamp-format, such as '%d/%m/%Y %H:%M'",
+                columns.join("+"),
+                example.unwrap_or_default()
+            )));
+        }
+        let with_zone = single(&format!("bool_or(regexp_matches({text}, {OFFSET}))"))?.unwrap_or(false);
+        Ok(if with_zone { Clock::TextWithZone } else { Clock::Text })
     }
 }
 

@@ -74,7 +74,9 @@ impl Engine {
             config = config.threads(i64::from(threads))?;
         }
         if let Some(limit) = &options.memory_limit {
-            config = config.max_memory(limit)?;
+            config = config
+                .max_memory(limit)
+                .map_err(|_| Error::Invalid(format!("--memory-limit {limit}: expected a size such as 2GB or 500MB")))?;
         }
         let connection = match &options.location {
             Location::Memory => Connection::open_in_memory_with_flags(config.access_mode(AccessMode::Automatic)?)?,
@@ -136,6 +138,9 @@ fn opening_failed(path: &Path, error: &duckdb::Error) -> Error {
     }
     if message.contains("version number") && message.contains("we can only read") {
         return Error::NewerDatabase { path: path.to_path_buf(), ours: stockscan::DUCKDB_VERSION.to_owned(), reason };
+    }
+    if message.contains("Permission denied") || message.contains("Read-only file system") {
+        return Error::NoPermission { path: path.to_path_buf(), reason };
     }
     if path.is_file() {
         return Error::NotADatabase { path: path.to_path_buf(), reason };

@@ -13,7 +13,7 @@ use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
 use duckdb::{params_from_iter, types::Value};
 use sqlparser::{
     dialect::DuckDbDialect,
-    tokenizer::{Token, Tokenizer},
+    tokenizer::{Location, Token, Tokenizer},
 };
 
 use crate::{Engine, Error, Result};
@@ -91,23 +91,37 @@ impl Engine {
     /// [`Error::Invalid`] for a text or comment that does not end.
     pub fn statements(&self, script: &str) -> Result<Vec<String>> {
         let tokens = Tokenizer::new(&DuckDbDialect {}, script)
-            .with_unescape(false)
-            .tokenize()
+            .tokenize_with_location()
             .map_err(|error| Error::Invalid(format!("{} in line {}", error.message, error.location.line)))?;
-        let mut statements = vec![String::new()];
+        // The text itself is cut, so that nothing in it changes.
+        let line_starts: Vec<usize> = std::iter::once(0).chain(script.match_indices('\n').map(|(index, _)| index + 1)).collect();
+        let offset = |location: Location| {
+            let start = line_starts.get(location.line as usize - 1).copied().unwrap_or(script.len());
+            start + script[start..].chars().take(location.column as usize - 1).map(char::len_utf8).sum::<usize>()
+        };
+        let mut statements = Vec::new();
+        let (mut start, mut has_words) = (0, false);
         for token in tokens {
-            match (token, statements.last_mut()) {
-                (Token::SemiColon, _) => statements.push(String::new()),
-                (token, Some(statement)) => statement.push_str(&token.to_string()),
-                (_, None) => {}
+            match token.token {
+                Token::SemiColon => {
+                    let end = offset(token.span.start);
+                    if has_words {
+                        statements.push(script[start..end].trim().to_owned());
+                    }
+                    (start, has_words) = (end + 1, false);
+                }
+                Token::Whitespace(_) | Token::EOF => {}
+                _ => has_words = true,
             }
         }
-        let is_comment = |statement: &String| statement.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with("--"));
-        Ok(statements.into_iter().map(|statement| statement.trim().to_owned()).filter(|statement| !is_comment(statement)).collect())
+        if has_words {
+            statements.push(script[start..].trim().to_owned());
+        }
+        Ok(statements)
     }
 
     /// Runs `work`; interrupts the connection when the deadline passes.
-    fn within<T>(&self, deadline: Option<Duration>, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(crate) fn within<T>(&self, deadline: Option<Duration>, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let Some(deadline) = deadline else { return work() };
         let late = AtomicBool::new(false);
         let handle = self.interrupt_handle();

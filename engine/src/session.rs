@@ -1,8 +1,10 @@
 //! Which sessions a source has.
 
-use duckdb::types::Value;
+use crate::{Argument, Engine, Query, Result};
 
-use crate::{Engine, Query, Result};
+/// Every date that each kind of TIMESTAMP can be compared with.
+const FIRST: &str = "1678-01-01";
+const LAST: &str = "2261-12-31";
 
 /// First and last session, and how many there are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,53 +18,58 @@ pub struct SessionRange {
 }
 
 impl Engine {
-    /// The latest session of the source with these bars, as `2025-01-15`; `None` if it has no bars.
+    /// The latest session of the source with bars that can be scanned, as `2025-01-15`; `None` if it has none.
+    ///
+    /// `arguments` are those of `session_bars()`: source, bar_minutes, session_start, session_end, symbols.
     ///
     /// # Errors
     /// [`crate::Error::MissingSource`], or what DuckDB says.
-    pub fn latest_session(&self, bar_minutes: u32) -> Result<Option<String>> {
-        let query = "SELECT CAST(bar.session_date AS VARCHAR) FROM session_bars('1678-01-01', '2261-12-31', source := ?, bar_minutes := ?) AS bar \
-                     ORDER BY bar.ts DESC LIMIT 1";
-        let found = self.texts(query, &[self.source(), Value::BigInt(i64::from(bar_minutes))])?;
-        Ok(found.into_iter().next())
+    pub fn latest_session(&self, arguments: &[(String, Argument)]) -> Result<Option<String>> {
+        let days = [("first_date", FIRST), ("last_date", LAST)].map(|(name, day)| (name.to_owned(), Argument::Text(day.to_owned())));
+        let bars = self.call("session_bars", &[&days, arguments].concat())?.query();
+        // Through the order of ts, so that DuckDB reads the end of the data only.
+        self.text(Query {
+            sql: format!("SELECT CAST(bar.session_date AS VARCHAR) FROM ({}) AS bar ORDER BY bar.ts DESC LIMIT 1", bars.sql),
+            ..bars
+        })
     }
 
-    /// The sessions of the source; `None` if it has no bars.
+    /// The sessions of the source; `None` if it has no bars that can be scanned. `arguments` as above.
     ///
     /// # Errors
     /// [`crate::Error::MissingSource`], or what DuckDB says.
-    pub fn session_range(&self, bar_minutes: u32) -> Result<Option<SessionRange>> {
-        let query = "SELECT CAST(unnest([min(s.session_date)::VARCHAR, max(s.session_date)::VARCHAR, count(*)::VARCHAR]) AS VARCHAR) \
-                     FROM sessions(source := ?, bar_minutes := ?) AS s HAVING count(*) > 0";
-        let found = self.texts(query, &[self.source(), Value::BigInt(i64::from(bar_minutes))])?;
-        Ok(match found.as_slice() {
+    pub fn session_range(&self, arguments: &[(String, Argument)]) -> Result<Option<SessionRange>> {
+        let sessions = self.call("sessions", arguments)?.query();
+        let sql = format!(
+            "SELECT concat_ws(' ', min(session.session_date), max(session.session_date), count(*)) FROM ({}) AS session HAVING count(*) > 0",
+            sessions.sql
+        );
+        let found = self.text(Query { sql, ..sessions })?.unwrap_or_default();
+        Ok(match found.split(' ').collect::<Vec<_>>().as_slice() {
             [first, last, count] => {
-                Some(SessionRange { first: first.clone(), last: last.clone(), count: count.parse().unwrap_or_default() })
+                Some(SessionRange { first: (*first).to_owned(), last: (*last).to_owned(), count: count.parse().unwrap_or_default() })
             }
             _ => None,
         })
     }
 
-    /// The time of day at which the first bar of a session starts, as `09:15:00`; `None` if the source has no bar on that day.
+    /// The time of day at which the first bar of a session starts, as `09:15:00`; `None` if there is no bar on that day. `arguments` as above.
     ///
     /// # Errors
     /// [`crate::Error::MissingSource`], or what DuckDB says.
-    pub fn first_bar(&self, session: &str, bar_minutes: u32) -> Result<Option<String>> {
-        let query = "SELECT CAST(CAST(min(bar.ts) AS TIME) AS VARCHAR) FROM session_bars(?, ?, source := ?, bar_minutes := ?) AS bar HAVING count(*) > 0";
-        let session = Value::Text(session.to_owned());
-        let found = self.texts(query, &[session.clone(), session, self.source(), Value::BigInt(i64::from(bar_minutes))])?;
-        Ok(found.into_iter().next())
+    pub fn first_bar(&self, session: &str, arguments: &[(String, Argument)]) -> Result<Option<String>> {
+        let days = ["first_date", "last_date"].map(|name| (name.to_owned(), Argument::Text(session.to_owned())));
+        let bars = self.call("session_bars", &[&days, arguments].concat())?.query();
+        self.text(Query { sql: format!("SELECT CAST(CAST(min(bar.ts) AS TIME) AS VARCHAR) FROM ({}) AS bar", bars.sql), ..bars })
     }
 
-    fn source(&self) -> Value {
-        Value::Text(self.options.source.clone().unwrap_or_else(|| "bars".to_owned()))
-    }
-
-    fn texts(&self, sql: &str, values: &[Value]) -> Result<Vec<String>> {
-        let query = Query { sql: sql.to_owned(), values: values.to_vec() };
+    /// The text in the first row and column; `None` for no row or NULL.
+    fn text(&self, query: Query) -> Result<Option<String>> {
         let mut statement = self.connection.prepare(&query.sql).map_err(|error| self.explained(&error))?;
-        let rows =
-            statement.query_map(duckdb::params_from_iter(query.values.iter()), |row| row.get(0)).map_err(|error| self.explained(&error))?;
-        rows.map(|row| row.map_err(|error| self.explained(&error))).collect()
+        let mut rows = statement.query(duckdb::params_from_iter(query.values.iter())).map_err(|error| self.explained(&error))?;
+        match rows.next().map_err(|error| self.explained(&error))? {
+            Some(row) => Ok(row.get(0)?),
+            None => Ok(None),
+        }
     }
 }

@@ -182,6 +182,8 @@ fn names_are_checked_against_the_catalogue() -> Outcome {
     let error = engine.call("scan_breakout", &[]).expect_err("the date is missing");
     assert_eq!(error.to_string(), "scan_breakout needs a value for 'scan_date'");
     assert!(error.is_usage());
+    let error = engine.collect(&Query::plain("SELECT error('a user said so')"), None).expect_err("error() raises");
+    assert!(!error.is_usage(), "only a guard's message is about usage: {error}");
     let error = engine.call("sessionz", &[]).expect_err("no such function");
     assert!(error.to_string().contains("did you mean 'sessions'?"), "{error}");
     Ok(())
@@ -216,7 +218,7 @@ fn a_users_own_scanner_is_called_like_any_other() -> Outcome {
     let call = engine
         .call(&engine.scanner_function("mine")?, &[("scan_date".to_owned(), text("2025-01-15")), ("at_least".to_owned(), text("5"))])?;
     assert_eq!(engine.collect(&call.query(), None)?.1.iter().map(|batch| batch.num_rows()).sum::<usize>(), 3);
-    let funnel = engine.funnel(&call)?;
+    let funnel = engine.funnel(&call, None)?;
     let last = funnel.steps.last().ok_or("the macro has conditions")?;
     assert_eq!((last.condition.as_str(), last.parameters.as_str(), last.survivors), ("bars >= at_least", "at_least = 5", 3));
     Ok(())
@@ -236,7 +238,7 @@ fn the_funnel_ends_with_the_rows_of_the_scan() -> Outcome {
     )?;
     let (_, batches) = engine.collect(&call.query(), None)?;
     let rows: usize = batches.iter().map(|batch| batch.num_rows()).sum();
-    let funnel = engine.funnel(&call)?;
+    let funnel = engine.funnel(&call, None)?;
     assert!(rows > 0, "the fixture has breakouts");
     let survivors: Vec<u64> = funnel.steps.iter().map(|step| step.survivors).collect();
     assert_eq!(survivors.last().copied(), Some(rows as u64));
@@ -284,5 +286,16 @@ fn a_panic_in_a_callback_is_an_error_of_its_query() -> Outcome {
         assert!(!error.message.contains("INTERNAL"), "{error}");
     }
     connection.execute("SELECT 1", Parameters::None)?;
+    Ok(())
+}
+
+#[test]
+fn a_script_is_cut_at_its_semicolons_and_not_changed() -> Outcome {
+    let engine = Engine::open(Options::memory())?;
+    let script = "SELECT 'a;b' AS \"x;y\", 0x1F; -- not; one\n/* nor; this */ SELECT $$;$$ AS z;\n;; -- only a comment\nSELECT 'é;' -- end";
+    let expected =
+        ["SELECT 'a;b' AS \"x;y\", 0x1F", "-- not; one\n/* nor; this */ SELECT $$;$$ AS z", "-- only a comment\nSELECT 'é;' -- end"];
+    assert_eq!(engine.statements(script)?, expected);
+    assert_eq!(engine.statements("SELECT 1; /* done */ ")?, ["SELECT 1"]);
     Ok(())
 }

@@ -38,7 +38,7 @@ pub(crate) fn register(extension: &Extension) -> Result<()> {
     RowFunction::<TimeValue> {
         name: "latest_visible_start",
         parameters: &["cutoff_time", "bar_minutes", "function_name", "parameter_name"],
-        description: "The latest start of a bar of this length that has ended by this time of day; NULL if none has. The bar of one minute that ends at 09:50 starts at 09:49.",
+        description: "The latest start of a bar of this length that has ended by this time of day; an error if none can have. The bar of one minute that ends at 09:50 starts at 09:49.",
         example: "SELECT latest_visible_start('09:50', 1, 'scan_breakout', 'cutoff_time') AS x",
         compute: latest_visible_start,
     }
@@ -58,7 +58,11 @@ pub(crate) fn register(extension: &Extension) -> Result<()> {
 }
 
 /// Microseconds since midnight.
-fn time_of_day(value: Option<&str>, function: Option<&str>, parameter: Option<&str>) -> std::result::Result<Option<i64>, String> {
+pub(crate) fn time_of_day(
+    value: Option<&str>,
+    function: Option<&str>,
+    parameter: Option<&str>,
+) -> std::result::Result<Option<i64>, String> {
     let Some(given) = value else { return Ok(None) };
     let parsed = || {
         let mut parts = given.trim().split(':');
@@ -95,8 +99,18 @@ fn latest_visible_start(arguments: &[Option<&str>]) -> std::result::Result<Optio
     // Nothing is silently empty: a cutoff that is NULL is refused like any other that is no time.
     let end = time_of_day(arguments[0].or(Some("NULL")), arguments[2], arguments[3])?;
     #[expect(clippy::cast_possible_truncation, reason = "a whole number up to 1440")]
-    let start = end.map(|end| end - minutes as i64 * MICROSECONDS_A_MINUTE);
-    Ok(start.filter(|start| *start >= 0).map(TimeValue))
+    let length = minutes as i64;
+    let Some(end) = end else { return Ok(None) };
+    let start = end - length * MICROSECONDS_A_MINUTE;
+    if start < 0 {
+        // Nothing is silently empty: daily bars scanned at 09:50 are a mistake.
+        return Err(format!(
+            "{function}: {} ({}) is earlier than any bar of {length} minutes can end; daily bars (bar_minutes 1440) are complete at 24:00",
+            arguments[3].unwrap_or("?"),
+            arguments[0].unwrap_or("?")
+        ));
+    }
+    Ok(Some(TimeValue(start)))
 }
 
 /// A time zone by its IANA name, from the database compiled in.
@@ -115,7 +129,8 @@ fn time_zone(name: &str, function: &str) -> Result<TimeZone> {
     })
 }
 
-/// A conversion of microseconds in a zone. Offsets change on the quarter hour at the most, so one look-up serves a quarter of an hour.
+/// A conversion of microseconds in a zone. Since 1973 offsets have changed on the quarter hour only, so one look-up serves a quarter of an
+/// hour.
 trait ZoneConversion: Send + Sync + 'static {
     const NAME: &'static str;
     /// What to do with an argument of another type.
@@ -226,6 +241,11 @@ impl<Z: ZoneConversion> ScalarCallbacks for ZoneFunction<Z> {
                 }
                 let Some((_, current)) = &zone else { continue };
                 let microseconds = Z::microseconds(time);
+                // DuckDB's infinities are on every clock.
+                if microseconds.unsigned_abs() == i64::MAX.unsigned_abs() {
+                    writer.set(row, Some(Z::output(microseconds)))?;
+                    continue;
+                }
                 let quarter = microseconds.div_euclid(15 * MICROSECONDS_A_MINUTE);
                 let offset = match known {
                     Some((known_quarter, offset)) if known_quarter == quarter => offset,
@@ -270,7 +290,7 @@ mod tests {
         };
         assert_eq!(start("09:50", "1"), Ok(Some(589)));
         assert_eq!(start("24:00", "1440"), Ok(Some(0)));
-        assert_eq!(start("00:03", "5"), Ok(None), "no bar of five minutes has ended three minutes after midnight");
+        assert!(start("00:03", "5").is_err(), "no bar of five minutes has ended three minutes after midnight");
         assert!(start("09:50", "0").is_err());
         assert!(start("09:50", "1.5").is_err());
     }

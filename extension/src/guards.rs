@@ -47,8 +47,8 @@ pub(crate) fn register(extension: &Extension) -> Result<()> {
     RowFunction::<bool> {
         name: "in_order",
         parameters: &["low", "high", "function_name", "low_name", "high_name"],
-        description: "True, if low does not exceed high; else an error that names function, both parameters and their values. Numbers are \
-                      compared as numbers, dates as dates; NULL is in order with everything.",
+        description: "True, if low does not exceed high; else an error that names function, both parameters and their values. Numbers, \
+                      times of day and dates are compared as such; NULL is in order with everything.",
         example: "SELECT in_order(50, 2000, 'scan_breakout', 'min_price', 'max_price') AS x",
         compute: in_order,
     }
@@ -101,6 +101,9 @@ fn number(arguments: &[Option<&str>], nullable: bool) -> std::result::Result<Opt
             Ok(Some(value))
         }
         Ok(_) => Err(format!("{} must be {}, got {given}", label(arguments), range(arguments))),
+        Err(_) if arguments[1].is_none() && arguments[2].is_none() => {
+            Err(format!("{} must be a finite number, got '{given}'", label(arguments)))
+        }
         Err(_) => Err(format!("{} must be a number {}, got '{given}'", label(arguments), range(arguments))),
     }
 }
@@ -121,13 +124,19 @@ fn range(arguments: &[Option<&str>]) -> String {
 }
 
 fn in_order(arguments: &[Option<&str>]) -> std::result::Result<Option<bool>, String> {
-    let (Some(low), Some(high)) = (arguments[0].map(without_midnight), arguments[1].map(without_midnight)) else {
+    let (Some(low), Some(high)) =
+        (arguments[0].map(|text| without_midnight(text.trim())), arguments[1].map(|text| without_midnight(text.trim())))
+    else {
         return Ok(Some(true));
     };
+    let clock = |text| clock::time_of_day(Some(text), None, None).ok().flatten();
     let ordered = match (low.parse::<f64>(), high.parse::<f64>()) {
         (Ok(low), Ok(high)) => low <= high,
-        // Dates sort as texts. What is neither a number nor a date is for the guard of that parameter to refuse.
-        _ => low <= high || !(is_iso_date(low) && is_iso_date(high)),
+        // Dates sort as texts. What is no number, time or date is for the guard of that parameter to refuse.
+        _ => match (clock(low), clock(high)) {
+            (Some(low), Some(high)) => low <= high,
+            _ => low <= high || !(is_iso_date(low) && is_iso_date(high)),
+        },
     };
     if ordered {
         return Ok(Some(true));
@@ -152,7 +161,9 @@ fn session_date(arguments: &[Option<&str>]) -> std::result::Result<Option<DateVa
     let wrong = |given: &str| format!("{}: {} must be a date such as 2025-01-15, got {given}", name(1), name(2));
     let Some(given) = arguments[0] else { return Err(wrong("NULL")) };
     let date = without_midnight(given.trim());
-    let parsed = if is_iso_date(date) { date.parse::<Date>().ok() } else { None };
+    // The dates that every kind of TIMESTAMP can be compared with, the one in nanoseconds being the narrowest.
+    let known = Date::constant(1678, 1, 1)..=Date::constant(2261, 12, 31);
+    let parsed = if is_iso_date(date) { date.parse::<Date>().ok().filter(|date| known.contains(date)) } else { None };
     let parsed = parsed.ok_or_else(|| wrong(&format!("'{given}'")))?;
     let days = parsed.since(Date::constant(1970, 1, 1)).map_err(|error| error.to_string())?.get_days();
     Ok(Some(DateValue(days)))

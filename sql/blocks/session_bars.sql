@@ -51,6 +51,7 @@ SELECT
 FROM query_table(source, true) AS bar
 WHERE
     is_bar_time(typeof(bar.ts), called_by)
+    AND in_order(session_start, session_end, called_by, 'session_start', 'session_end')
     AND bar.ts >= session_date(first_date, called_by, 'first_date')
     AND bar.ts
     <= session_date(last_date, called_by, 'last_date')
@@ -66,7 +67,7 @@ WHERE
             'session_end'
         )
     )
-    AND (symbols IS NULL OR list_contains(symbols, CAST(bar.symbol AS VARCHAR)))
+    AND (symbols IS NULL OR list_contains(CAST(symbols AS VARCHAR[]), CAST(bar.symbol AS VARCHAR)))
     AND bar.symbol IS NOT NULL
     AND CAST(bar.open AS DOUBLE) >= 1e-9
     AND CAST(bar.open AS DOUBLE) <= 1e15

@@ -41,7 +41,8 @@ CREATE MACRO sessions_as_of(
     symbols := NULL,
     called_by := 'sessions_as_of'
 ) AS TABLE
-WITH recent_bars AS (
+-- A relation of the caller's with the name of one of these steps would be taken for it, hence their first word.
+WITH stockscan_recent_bars AS (
     SELECT bar.*
     FROM session_bars(
         session_date(scan_date, called_by, 'scan_date')
@@ -66,19 +67,19 @@ WITH recent_bars AS (
 ),
 
 -- Exchanges are open about two days in three, so nearly every symbol has its history in these days; the others look further back.
-recent_sessions AS (
+stockscan_recent_sessions AS (
     SELECT session.*
-    FROM folded_sessions('recent_bars') AS session
+    FROM folded_sessions('stockscan_recent_bars') AS session
 ),
 
-short_symbols AS (
-    SELECT recent_sessions.symbol
-    FROM recent_sessions
-    GROUP BY recent_sessions.symbol
-    HAVING count(*) FILTER (WHERE recent_sessions.session_date < session_date(scan_date, called_by, 'scan_date')) < integer_in_range(history_sessions, 0, 1000, called_by, 'history_sessions')
+stockscan_short_symbols AS (
+    SELECT stockscan_recent_sessions.symbol
+    FROM stockscan_recent_sessions
+    GROUP BY stockscan_recent_sessions.symbol
+    HAVING count(*) FILTER (WHERE stockscan_recent_sessions.session_date < session_date(scan_date, called_by, 'scan_date')) < integer_in_range(history_sessions, 0, 1000, called_by, 'history_sessions')
 ),
 
-earlier_bars AS (
+stockscan_earlier_bars AS (
     SELECT bar.*
     FROM session_bars(
         session_date(scan_date, called_by, 'scan_date')
@@ -95,15 +96,15 @@ earlier_bars AS (
     WHERE
         bar.ts < session_date(scan_date, called_by, 'scan_date')
         - CAST(3 * integer_in_range(history_sessions, 0, 1000, called_by, 'history_sessions') // 2 + 4 AS INTEGER)
-        AND bar.symbol IN (SELECT short_symbols.symbol FROM short_symbols)
+        AND bar.symbol IN (SELECT stockscan_short_symbols.symbol FROM stockscan_short_symbols)
 ),
 
 symbol_sessions AS (
-    SELECT recent_sessions.*
-    FROM recent_sessions
+    SELECT stockscan_recent_sessions.*
+    FROM stockscan_recent_sessions
     UNION ALL
     SELECT session.*
-    FROM folded_sessions('earlier_bars') AS session
+    FROM folded_sessions('stockscan_earlier_bars') AS session
 )
 
 SELECT

@@ -2,7 +2,8 @@
 --
 -- Reads DuckDB's catalogue, which is the only list of scanners there is. A macro of your own documents itself by
 -- COMMENT ON MACRO TABLE scan_mine IS '…', in the form that the files of sql/ have: a sentence, prose, `@param` lines. Of several macros with
--- one name the one that an unqualified call finds is listed: your own hides the built-in one.
+-- one name the one that an unqualified call finds is listed: your own hides the built-in one. A macro in another attached database is called
+-- by its full name.
 --
 -- @column scanner name without the scan_ in front, as `scanner run` takes it.
 -- @column function_name name in SQL.
@@ -29,6 +30,15 @@ FROM duckdb_functions() AS entry
 WHERE entry.function_type = 'table_macro' AND starts_with(entry.function_name, 'scan_')
 QUALIFY row_number() OVER (
     PARTITION BY entry.function_name
-    ORDER BY entry.internal, entry.database_name != current_database(), entry.database_name, entry.schema_name
+    ORDER BY
+        CASE
+            WHEN entry.database_name = 'temp' THEN 1
+            WHEN entry.database_name = current_database() AND entry.schema_name = current_schema() THEN 2
+            WHEN entry.database_name = current_database() AND entry.schema_name = 'main' THEN 3
+            WHEN entry.internal THEN 4
+            ELSE 5
+        END,
+        entry.database_name,
+        entry.schema_name
 ) = 1
 ORDER BY substr(entry.function_name, 6), entry.database_name, entry.schema_name

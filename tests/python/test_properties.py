@@ -335,7 +335,7 @@ def test_odd_bars_give_no_error_and_no_odd_numbers(market, scanners, name):
     market.execute(f"CREATE OR REPLACE TABLE adversary AS {ADVERSARIES[name]}")
     for scanner in scanners:
         for dates in ({"scan_date": "2025-01-15"}, {"scan_date": "2024-11-19", "end_date": "2025-01-15"}):
-            for cutoff_time in ("00:00", "09:16", CUTOFF, "24:00"):
+            for cutoff_time in ("00:01", "09:16", CUTOFF, "24:00"):
                 rows = scanner.rows(market, **dates, cutoff_time=cutoff_time, source="adversary")
                 assert_numbers(rows, scanner, name)
                 if name in ("empty", "one_session", "one_bar", "all_null", "untyped_null", "negative"):

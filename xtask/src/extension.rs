@@ -4,8 +4,7 @@ use std::{fs, path::PathBuf};
 
 use crate::run::{Outcome, command, root, step, target_directory};
 
-/// DuckDB's version: the one place outside of `extension/src/lib.rs`, which the tests compare with it.
-const DUCKDB_VERSION: &str = "v2.0.0";
+const DUCKDB_VERSION: &str = include_str!("../../extension/duckdb-version");
 
 /// Builds `dist/stockscan.duckdb_extension` and returns its path.
 pub(crate) fn build() -> Outcome<PathBuf> {

@@ -40,6 +40,7 @@ fn main() -> ExitCode {
 }
 
 fn demo() -> Outcome {
+    run::require_compiler()?;
     step("Building the scanner command (the first time compiles DuckDB, which takes a while: about 20 minutes on two cores)");
     cargo(&["build", "--package", "scanner"])?;
     step("A market to try it on");
@@ -47,6 +48,7 @@ fn demo() -> Outcome {
 }
 
 fn test() -> Outcome {
+    run::require_compiler()?;
     let python = python::environment()?;
     step("The loadable extension");
     let extension = extension::build()?;

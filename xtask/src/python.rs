@@ -15,7 +15,7 @@ pub(crate) fn environment() -> Outcome<PathBuf> {
         return Ok(python);
     }
     step("Installing the Python packages of the client tests");
-    let version = command("python3").args(["-c", "import sys, venv; print(sys.version_info >= (3, 11))"]).output();
+    let version = command("python3").args(["-c", "import ensurepip, sys, venv; print(sys.version_info >= (3, 11))"]).output();
     if version.as_deref().map(str::trim) != Ok("True") {
         return Err("the client tests need Python 3.11 or later with its venv module, as 'python3' on the path \
                     (Debian: apt-get install python3 python3-venv; macOS: brew install python)"

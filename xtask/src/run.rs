@@ -77,3 +77,19 @@ pub(crate) fn target_directory() -> Outcome<PathBuf> {
     let end = metadata[start..].find('"').ok_or("cargo metadata ends early")?;
     Ok(PathBuf::from(metadata[start..start + end].replace("\\\\", "\\")))
 }
+
+/// Says so when there is no C++ compiler, before a long build finds out.
+pub(crate) fn require_compiler() -> Outcome {
+    let compilers: Vec<String> = std::env::var("CXX").into_iter().chain(["c++", "g++", "clang++"].map(str::to_owned)).collect();
+    let is_there = |compiler: &String| {
+        let version = Command::new(compiler).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        version.is_ok_and(|status| status.success())
+    };
+    if cfg!(windows) || compilers.iter().any(is_there) {
+        return Ok(());
+    }
+    Err(format!(
+        "no C++ compiler found (tried {}); DuckDB is compiled from its source (Debian: apt-get install g++; macOS: xcode-select --install)",
+        compilers.join(", ")
+    ))
+}

@@ -1,23 +1,38 @@
 //! `scanner check`
 
-use stockscan_engine::{Argument, Result, Value};
+use stockscan_engine::{Argument, Result};
 
-use super::{Access, market, open, text};
+use super::{Access, bar_length, counted, market, open, text};
 use crate::{
-    arguments::{Check, Global},
+    arguments::{Check, Format, Global},
     output, progress,
     table::Numbers,
 };
 
 pub(crate) fn run(global: &Global, check: &Check) -> Result<()> {
     let engine = open(global, Access::Read)?;
-    let mut arguments = vec![("bar_minutes".to_owned(), Argument::Value(Value::BigInt(i64::from(global.bar_minutes))))];
+    let mut arguments = bar_length(global);
     if let Some(code) = &check.market {
         let hours = market(&engine, code)?;
         arguments.push(("session_start".to_owned(), Argument::Value(text(&hours.session_start))));
         arguments.push(("session_end".to_owned(), Argument::Value(text(&hours.session_end))));
     }
-    let call = engine.call("check_bars", &arguments)?;
-    progress::shown(&engine, global, "checking", || output::write(&engine, &call.query(), None, &check.output, Numbers::Rounded))?;
+    let mut query = engine.call("check_bars", &arguments)?.query();
+    // A person wants what was found; a machine gets every row.
+    let for_people = check.output.output.is_none() && check.output.format.is_none_or(|format| format == Format::Table);
+    if for_people {
+        query.sql = format!(
+            "SELECT found.defect, found.bars, found.symbols, found.first_symbol, found.first_ts, found.ignored_by_scanners AS ignored, found.meaning \
+             FROM ({}) AS found WHERE found.bars > 0",
+            query.sql
+        );
+    }
+    let found = progress::shown(&engine, global, "checking", || output::write(&engine, &query, None, &check.output, Numbers::Rounded))?;
+    if for_people && !global.quiet {
+        eprintln!(
+            "{} found; scans leave out those marked as ignored",
+            counted(found, "kind of defect").replace("kind of defects", "kinds of defects")
+        );
+    }
     Ok(())
 }

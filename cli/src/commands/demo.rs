@@ -9,6 +9,12 @@ use crate::{
 };
 
 pub(crate) fn run(global: &Global, demo: &Demo) -> Result<()> {
+    if let Some(source) = &global.source {
+        return Err(Error::Invalid(format!("--source {source}: the demo makes its own bars, in table bars")));
+    }
+    if global.read_only || global.bar_minutes != 1 {
+        return Err(Error::Invalid("the demo writes bars of one minute; leave out --read-only and --bar-minutes".to_owned()));
+    }
     let path = database(global);
     let was_there = path.exists();
     let engine = open(global, Access::Write)?;
@@ -20,17 +26,20 @@ pub(crate) fn run(global: &Global, demo: &Demo) -> Result<()> {
     }
     made?;
 
+    if global.quiet {
+        return Ok(());
+    }
     let file = path.display();
     let option = if global.database.is_some() { format!(" --database {file}") } else { String::new() };
     eprintln!("\n$ scanner run --scanner-type breakout --date 2025-01-15{option}\n");
     super::run::run(global, &scan())?;
     eprintln!(
         "\nWhat to try next:
-  scanner list breakout{option}                                      what it looks for, and its parameters
-  scanner run --scanner-type breakout --explain{option}              what each condition leaves
-  scanner run --scanner-type breakout --date 2025-01-06 --end-date 2025-01-15 --cutoff 10:30{option}
-  scanner sql{option}                                                any SQL, with all functions in it
-  scanner ingest FILES --database mine.duckdb                        your own bars: CSV, Parquet or JSON"
+  scanner list breakout{option}
+  scanner run -t breakout --explain{option}
+  scanner run -t breakout --date 2025-01-06 --end-date 2025-01-15 --cutoff 10:30{option}
+  scanner sql{option}
+  scanner ingest FILES --database mine.duckdb     (your own bars: CSV, Parquet or JSON)"
     );
     Ok(())
 }
@@ -44,7 +53,9 @@ fn make(engine: &Engine, global: &Global, demo: &Demo) -> Result<()> {
                 "{name} holds bars that are not the demo's, and they stay as they are; give the demo a database of its own: scanner demo --database demo.duckdb"
             )));
         }
-        eprintln!("{name} has a demo market already");
+        if !global.quiet {
+            eprintln!("{name} has a demo market already, which stays as it is");
+        }
         return Ok(());
     }
     progress::shown(engine, global, "making a market", || {
@@ -54,6 +65,9 @@ fn make(engine: &Engine, global: &Global, demo: &Demo) -> Result<()> {
         )?;
         Ok(())
     })?;
+    if global.quiet {
+        return Ok(());
+    }
     let bars: u64 = single(engine, "SELECT count(*)::VARCHAR FROM bars")?.parse().unwrap_or_default();
     eprintln!(
         "made {name}: {} in table bars, {} in {}, made up by demo_bars() and good for trying things on only",

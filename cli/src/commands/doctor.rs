@@ -7,7 +7,7 @@ use std::{
 
 use stockscan_engine::{Engine, Error, Location, Options, Result};
 
-use super::{counted, database, single};
+use super::{bar_length, counted, database, no_usable_bars, single};
 use crate::arguments::Global;
 
 pub(crate) fn run(global: &Global) -> Result<()> {
@@ -28,11 +28,11 @@ pub(crate) fn run(global: &Global) -> Result<()> {
             source: global.source.clone(),
         });
         match engine.and_then(|engine| examine(&engine, global)) {
-            Ok(lines) => {
+            Ok((lines, failed)) => {
                 for (what, text) in lines {
-                    line(&what, &text)?;
+                    line(what, &text)?;
                 }
-                None
+                failed
             }
             Err(error) => Some(error),
         }
@@ -51,22 +51,24 @@ pub(crate) fn run(global: &Global) -> Result<()> {
     }
 }
 
-fn examine(engine: &Engine, global: &Global) -> Result<Vec<(String, String)>> {
-    let mut lines = Vec::new();
-    let mut line = |what: &str, text: String| lines.push((what.to_owned(), text));
-    line("size", single(engine, "SELECT database_size FROM pragma_database_size() LIMIT 1")?);
-    let own = single(engine, "SELECT coalesce(string_agg(scanner, ', '), 'none') FROM scanners() WHERE NOT is_built_in")?;
-    line("your scanners", own);
-    match engine.session_range(global.bar_minutes)? {
-        Some(range) => line("bars", format!("{} from {} to {}", counted(range.count, "session"), range.first, range.last)),
-        None => {
-            return Err(Error::Invalid(format!(
-                "{} has no bars that can be scanned; 'scanner check' says what is wrong with them",
-                engine.name()
-            )));
+/// What a line is about, and what it says.
+type Line = (&'static str, String);
+
+/// What is in the database, and the problem with it, if there is one.
+fn examine(engine: &Engine, global: &Global) -> Result<(Vec<Line>, Option<Error>)> {
+    let mut lines = vec![
+        ("size", single(engine, "SELECT database_size FROM pragma_database_size() LIMIT 1")?),
+        ("your scanners", single(engine, "SELECT coalesce(string_agg(scanner, ', '), 'none') FROM scanners() WHERE NOT is_built_in")?),
+    ];
+    let failed = match engine.session_range(&bar_length(global)) {
+        Ok(Some(range)) => {
+            lines.push(("bars", format!("{} from {} to {}", counted(range.count, "session"), range.first, range.last)));
+            None
         }
-    }
-    Ok(lines)
+        Ok(None) => Some(Error::Invalid(no_usable_bars(engine))),
+        Err(error) => Some(error),
+    };
+    Ok((lines, failed))
 }
 
 fn configuration_files() -> Vec<(&'static str, PathBuf)> {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use stockscan_engine::{Error, Ingest, IngestReport, Label, Result};
+use stockscan_engine::{Engine, Error, Ingest, IngestReport, Label, Result};
 
 use super::{Access, counted, open};
 use crate::{
@@ -50,6 +50,14 @@ pub(crate) fn run(global: &Global, files: &IngestFiles) -> Result<()> {
         Ok(report) => {
             if !global.quiet {
                 print(&report, &engine.name(), started.elapsed().as_secs_f64());
+                if global.bar_minutes != 1440 && all_at_midnight(&engine, global)? {
+                    eprintln!(
+                        "every bar starts at 00:00, as daily bars do: scan them with --bar-minutes 1440, or their close is seen all day"
+                    );
+                }
+            }
+            if report.added + report.unchanged + report.conflicting == 0 && !report.rejected.is_empty() {
+                return Err(Error::Database("no row of these files is a bar; nothing was stored".to_owned()));
             }
             Ok(())
         }
@@ -63,6 +71,12 @@ pub(crate) fn run(global: &Global, files: &IngestFiles) -> Result<()> {
             Err(error)
         }
     }
+}
+
+fn all_at_midnight(engine: &Engine, global: &Global) -> Result<bool> {
+    let table = global.source.as_deref().unwrap_or("bars");
+    let sql = "SELECT coalesce(bool_and(CAST(bar.ts AS TIME) = TIME '00:00:00'), false) FROM query_table(?) AS bar";
+    Ok(engine.connection().query_row(sql, [table], |row| row.get(0))?)
 }
 
 fn print(report: &IngestReport, database: &str, seconds: f64) {
@@ -80,7 +94,7 @@ fn print(report: &IngestReport, database: &str, seconds: f64) {
     }
     if report.repeated > 0 {
         eprintln!(
-            "{} repeated in the same file: one of each is kept, the highest by its columns in order",
+            "{} repeated: several rows of a file have the same symbol and ts, and one of them is kept",
             counted(report.repeated, "row")
         );
     }

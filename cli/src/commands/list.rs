@@ -40,7 +40,7 @@ pub(crate) fn run(global: &Global, list: &List) -> Result<()> {
         [&function],
         |row| row.get(0),
     )?;
-    let width = console::Term::stdout().size_checked().map_or(100, |(_, width)| usize::from(width).clamp(60, 120));
+    let width = console::Term::stdout().size_checked().map_or(100, |(_, width)| usize::from(width).clamp(40, 120));
     let mut out = io::stdout().lock();
     let bold = |text: &str| console::style(text.to_owned()).bold();
     writeln!(out, "{}\n", bold(&function))?;
@@ -55,9 +55,9 @@ pub(crate) fn run(global: &Global, list: &List) -> Result<()> {
             (Some(minimum), None) => format!(", {minimum} or more"),
             _ => String::new(),
         };
-        let unit = parameter.unit.map_or(String::new(), |unit| format!(" {unit}"));
+        let unit = parameter.unit.map_or(String::new(), |unit| format!(", in {unit}"));
         let sql_type = parameter.sql_type.map_or(String::new(), |sql_type| format!("{sql_type}, "));
-        writeln!(out, "  {}  {sql_type}{default}{unit}{range}", bold(&parameter.name))?;
+        writeln!(out, "  {}  {sql_type}{default}{range}{unit}", bold(&parameter.name))?;
         if let Some(doc) = parameter.doc {
             writeln!(out, "{}", wrapped(&doc, width, "      "))?;
         }

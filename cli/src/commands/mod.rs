@@ -8,9 +8,9 @@ pub(crate) mod list;
 pub(crate) mod run;
 pub(crate) mod sql;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use stockscan_engine::{Engine, Error, Location, Options, Query, Result, Value};
+use stockscan_engine::{Argument, Call, Engine, Error, Location, Options, Query, Result, Value};
 
 use crate::{arguments::Global, table::grouped};
 
@@ -19,10 +19,12 @@ const DEFAULT_DATABASE: &str = "market.duckdb";
 /// What a command wants of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Read what is there; a missing file is an error, unless everything comes from a file given as --source.
+    /// Read what is there; a missing file is an error, unless all bars come from a file given as --source.
     Read,
     /// Read what is there; without a file, work in memory.
     ReadIfThere,
+    /// Read and write what is there; without a file, work in memory.
+    WriteIfThere,
     /// Write; a missing file is made.
     Write,
 }
@@ -34,22 +36,48 @@ pub(crate) fn database(global: &Global) -> PathBuf {
 
 pub(crate) fn open(global: &Global, access: Access) -> Result<Engine> {
     let path = database(global);
-    // A path as the source needs no database, as long as none was asked for.
-    let source_is_file = global.database.is_none() && global.source.as_ref().is_some_and(|source| source.contains(['.', '/', '*']));
-    let location = match access {
-        _ if path.exists() => Location::File(path),
-        Access::Read if !source_is_file => return Err(Error::NoDatabase(path)),
-        Access::Read | Access::ReadIfThere => Location::Memory,
-        Access::Write if global.read_only => return Err(Error::NoDatabase(path)),
-        Access::Write => Location::File(path),
+    let may_write = matches!(access, Access::Write | Access::WriteIfThere) && !global.read_only;
+    let location = if access == Access::Read && global.database.is_none() && source_is_file(global) {
+        Location::Memory
+    } else if path.exists() || (access == Access::Write && may_write) {
+        Location::File(path)
+    } else if matches!(access, Access::ReadIfThere | Access::WriteIfThere) && global.database.is_none() {
+        Location::Memory
+    } else {
+        return Err(Error::NoDatabase(path));
     };
     Engine::open(Options {
-        read_only: location != Location::Memory && (global.read_only || access == Access::Read),
+        read_only: location != Location::Memory && !may_write,
         location,
         threads: global.threads,
         memory_limit: global.memory_limit.clone(),
         source: global.source.clone(),
     })
+}
+
+/// Whether the bars come from a file, so that no database is needed.
+fn source_is_file(global: &Global) -> bool {
+    global.source.as_ref().is_some_and(|source| {
+        let ending = Path::new(source).extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_lowercase();
+        source.contains(['/', '*']) || matches!(ending.as_str(), "parquet" | "csv" | "json" | "ndjson") || Path::new(source).is_file()
+    })
+}
+
+/// The arguments of a call that say which bars it reads, for another function that reads the same.
+pub(crate) fn same_bars(call: &Call) -> Vec<(String, Argument)> {
+    let shared = ["source", "bar_minutes", "session_start", "session_end", "symbols"];
+    let arguments = call.arguments.iter().filter(|(name, _)| shared.contains(&name.as_str()));
+    arguments.map(|(name, value)| (name.clone(), Argument::Value(value.clone()))).collect()
+}
+
+/// Only the length of the bars, for a first look at a source.
+pub(crate) fn bar_length(global: &Global) -> Vec<(String, Argument)> {
+    vec![("bar_minutes".to_owned(), Argument::Value(Value::BigInt(i64::from(global.bar_minutes))))]
+}
+
+/// What to say of a source without a bar that can be scanned.
+pub(crate) fn no_usable_bars(engine: &Engine) -> String {
+    format!("{} has no bars that can be scanned; 'scanner check' says what is wrong with them", engine.name())
 }
 
 /// An exchange's zone and regular hours, from `markets()`.

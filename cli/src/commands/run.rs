@@ -7,7 +7,7 @@ use std::{
 
 use stockscan_engine::{Argument, Call, Engine, Error, Funnel, Result, Value};
 
-use super::{Access, counted, market, open, text};
+use super::{Access, counted, market, no_usable_bars, open, same_bars, text};
 use crate::{
     arguments::{Global, Run},
     output, progress,
@@ -31,9 +31,9 @@ pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
     eprintln!("{} {} in {seconds:.2} s", counted(rows, "hit"), when(&call));
     if run.explain || rows == 0 {
         // A macro of the user's own may be of a shape that has no funnel; it has still run.
-        match engine.funnel(&call) {
+        match engine.funnel(&call, deadline) {
             Ok(funnel) if run.explain => explain(&funnel),
-            Ok(funnel) => why_nothing(&engine, global, &call, &funnel)?,
+            Ok(funnel) => why_nothing(&engine, &call, &funnel)?,
             Err(error) => eprintln!("{error}"),
         }
     }
@@ -47,19 +47,6 @@ fn call(engine: &Engine, global: &Global, run: &Run) -> Result<Call> {
     let mut arguments: Vec<(String, Argument)> = Vec::new();
     let mut set = |name: &str, value: Value| arguments.push((name.to_owned(), Argument::Value(value)));
 
-    let date = match &run.date {
-        Some(date) => date.clone(),
-        None => {
-            let latest = engine.latest_session(global.bar_minutes)?.ok_or_else(|| {
-                Error::Invalid(format!("{} has no bars that can be scanned; 'scanner check' says what is wrong with them", engine.name()))
-            })?;
-            if !global.quiet && !run.sql {
-                eprintln!("no --date given: scanning the latest session, {latest}");
-            }
-            latest
-        }
-    };
-    set("scan_date", text(&date));
     if let Some(cutoff) = &run.cutoff {
         set("cutoff_time", text(cutoff));
     }
@@ -78,9 +65,30 @@ fn call(engine: &Engine, global: &Global, run: &Run) -> Result<Call> {
         set("session_end", text(&hours.session_end));
     }
     if let Some(symbols) = &run.symbols {
-        let symbols = symbols.split(',').map(str::trim).filter(|symbol| !symbol.is_empty());
-        set("symbols", Value::List(symbols.map(text).collect()));
+        let symbols: Vec<Value> = symbols.split(',').map(str::trim).filter(|symbol| !symbol.is_empty()).map(text).collect();
+        if symbols.is_empty() {
+            return Err(Error::Invalid(
+                "--symbols names no symbol; expected names with commas between, such as --symbols INFY,TCS".to_owned(),
+            ));
+        }
+        set("symbols", Value::List(symbols));
     }
+    let date = match &run.date {
+        Some(date) => date.clone(),
+        None => {
+            let bars: Vec<_> = arguments
+                .iter()
+                .filter(|(name, _)| ["bar_minutes", "session_start", "session_end", "symbols"].contains(&name.as_str()))
+                .cloned()
+                .collect();
+            let latest = engine.latest_session(&bars)?.ok_or_else(|| Error::Invalid(no_usable_bars(engine)))?;
+            if !global.quiet && !run.sql {
+                eprintln!("no --date given: scanning the latest session, {latest}");
+            }
+            latest
+        }
+    };
+    arguments.push(("scan_date".to_owned(), Argument::Value(text(&date))));
     for setting in &run.settings {
         let (name, value) = setting
             .split_once('=')
@@ -107,16 +115,18 @@ fn when(call: &Call) -> String {
     }
 }
 
+/// One line per condition, as wide as the terminal.
 fn explain(funnel: &Funnel) {
-    let condition = funnel.steps.iter().map(|step| step.condition.chars().count()).max().unwrap_or(0);
+    let width = console::Term::stderr().size_checked().map_or(120, |(_, width)| usize::from(width));
     eprintln!("\nwhat each condition leaves of the symbols (each in one session):");
     for step in &funnel.steps {
-        eprintln!("{:>9}  {:<condition$}  {}", step.survivors, step.condition, step.parameters);
+        let text = if step.parameters.is_empty() { step.condition.clone() } else { format!("{}   [{}]", step.condition, step.parameters) };
+        eprintln!("{:>9}  {}", step.survivors, console::truncate_str(&text, width.saturating_sub(12), "…"));
     }
 }
 
 /// An empty result says why.
-fn why_nothing(engine: &Engine, global: &Global, call: &Call, funnel: &Funnel) -> Result<()> {
+fn why_nothing(engine: &Engine, call: &Call, funnel: &Funnel) -> Result<()> {
     let Some(first_empty) = funnel.steps.iter().position(|step| step.survivors == 0) else { return Ok(()) };
     let step = &funnel.steps[first_empty];
     let before = first_empty.checked_sub(1).map(|index| funnel.steps[index].survivors);
@@ -126,30 +136,38 @@ fn why_nothing(engine: &Engine, global: &Global, call: &Call, funnel: &Funnel) -
             eprintln!("{} passed every condition before it; none has {}{limits}", counted(before, "symbol"), step.condition);
             eprintln!("--explain shows all conditions");
         }
-        None => no_bars(engine, global, call)?,
+        None => no_bars(engine, call)?,
     }
     Ok(())
 }
 
-/// Nothing was visible: no such session, or none of its bars had ended.
-fn no_bars(engine: &Engine, global: &Global, call: &Call) -> Result<()> {
+/// Nothing was visible: no such session, none of its bars had ended, or none of the symbols is there.
+fn no_bars(engine: &Engine, call: &Call) -> Result<()> {
     let day = given(call, "scan_date").unwrap_or_default();
+    let bars = same_bars(call);
     if given(call, "end_date").is_none()
-        && let Some(start) = engine.first_bar(day, global.bar_minutes)?
+        && let Some(start) = engine.first_bar(day, &bars)?
     {
         let cutoff = given(call, "cutoff_time").map_or("the cutoff".to_owned(), str::to_owned);
         eprintln!("no bar of {day} had ended by {cutoff}: the first one starts at {start}");
         return Ok(());
     }
-    match engine.session_range(global.bar_minutes)? {
+    let narrowed: Vec<&str> = [("symbols", "those symbols"), ("session_start", "those hours")]
+        .iter()
+        .filter(|(name, _)| call.arguments.iter().any(|(given, _)| given == name))
+        .map(|(_, text)| *text)
+        .collect();
+    let of = if narrowed.is_empty() { String::new() } else { format!(" of {}", narrowed.join(" in ")) };
+    let days = given(call, "end_date").map_or(day.to_owned(), |end| format!("any day from {day} to {end}"));
+    match engine.session_range(&bars)? {
         Some(range) => eprintln!(
-            "there is no bar on {}: the data has {} from {} to {}",
-            given(call, "end_date").map_or(day.to_owned(), |end| format!("any day from {day} to {end}")),
+            "there is no bar{of} on {days}: the data has {} from {} to {}",
             counted(range.count, "session"),
             range.first,
             range.last
         ),
-        None => eprintln!("the source has no bars that can be scanned; 'scanner check' says what is wrong with them"),
+        None if !narrowed.is_empty() => eprintln!("there is no bar{of} in the data at all"),
+        None => eprintln!("{}", no_usable_bars(engine)),
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Read};
 use rustyline::{DefaultEditor, error::ReadlineError};
 use stockscan_engine::{Engine, Error, Query, Result};
 
-use super::{Access, open};
+use super::{Access, database, open};
 use crate::{
     arguments::{Global, Output, Sql},
     output, progress,
@@ -14,8 +14,10 @@ use crate::{
 
 pub(crate) fn run(global: &Global, sql: &Sql) -> Result<()> {
     // As DuckDB's own shell does: a database that is named is made if it is not there.
-    let access = if global.database.is_some() { Access::Write } else { Access::ReadIfThere };
-    let engine = open(global, if global.read_only { Access::Read } else { access })?;
+    let engine = open(global, if global.database.is_some() { Access::Write } else { Access::WriteIfThere })?;
+    if !database(global).exists() && !global.quiet {
+        eprintln!("there is no {} here: working in memory, so nothing is kept (--database FILE keeps it)", database(global).display());
+    }
     match &sql.query {
         Some(query) => script(&engine, global, query, &sql.output),
         None if io::stdin().is_terminal() => interactive(&engine, global, &sql.output),
@@ -32,14 +34,57 @@ fn script(engine: &Engine, global: &Global, text: &str, output: &Output) -> Resu
     if statements.is_empty() {
         return Err(Error::Invalid("no statement given; expected SQL, such as 'FROM scanners()'".to_owned()));
     }
+    let answering = statements.iter().filter(|statement| has_rows(statement)).count();
+    if answering > 1 && output.output.is_some() {
+        return Err(Error::Invalid(format!("--output takes the rows of one statement, and {answering} of these have rows")));
+    }
     for statement in statements {
-        statement_run(engine, global, &statement, output)?;
+        progress::shown(engine, global, "running", || {
+            let query = Query::plain(&statement);
+            if has_rows(&statement) {
+                output::write(engine, &query, None, output, Numbers::Exact).map(|_| ())
+            } else {
+                engine.collect(&query, None).map(|_| ())
+            }
+        })?;
     }
     Ok(())
 }
 
-fn statement_run(engine: &Engine, global: &Global, statement: &str, output: &Output) -> Result<()> {
-    progress::shown(engine, global, "running", || output::write(engine, &Query::plain(statement), None, output, Numbers::Exact)).map(|_| ())
+/// Whether a statement answers with rows of its own, rather than with a count of what it did.
+fn has_rows(statement: &str) -> bool {
+    let words = statement.lines().filter(|line| !line.trim_start().starts_with("--")).flat_map(str::split_whitespace);
+    let first = words.map(|word| word.trim_start_matches(['(', ';']).to_lowercase()).find(|word| !word.is_empty()).unwrap_or_default();
+    let first: String = first.chars().take_while(|character| character.is_alphanumeric()).collect();
+    !matches!(
+        first.as_str(),
+        "create"
+            | "drop"
+            | "alter"
+            | "insert"
+            | "update"
+            | "delete"
+            | "copy"
+            | "set"
+            | "reset"
+            | "attach"
+            | "detach"
+            | "begin"
+            | "commit"
+            | "rollback"
+            | "load"
+            | "install"
+            | "comment"
+            | "use"
+            | "vacuum"
+            | "checkpoint"
+            | "export"
+            | "import"
+            | "prepare"
+            | "deallocate"
+            | "truncate"
+            | "merge"
+    )
 }
 
 fn interactive(engine: &Engine, global: &Global, output: &Output) -> Result<()> {
@@ -50,7 +95,7 @@ fn interactive(engine: &Engine, global: &Global, output: &Output) -> Result<()> 
     loop {
         match editor.readline(if pending.is_empty() { "scanner> " } else { "    ...> " }) {
             Ok(line) => {
-                if pending.is_empty() && matches!(line.trim(), ".quit" | ".exit" | "exit" | "quit") {
+                if pending.is_empty() && matches!(line.trim(), ".quit" | ".exit" | "exit" | "quit" | "exit;" | "quit;") {
                     return Ok(());
                 }
                 pending.push_str(&line);

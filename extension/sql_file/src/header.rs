@@ -8,7 +8,7 @@ const TAGS: &str = "@param, @inherit, @column, @tag, @source or @example";
 pub(crate) struct Header {
     pub(crate) prose: String,
     pub(crate) parameter_docs: Vec<ParameterDoc>,
-    pub(crate) inherits: Vec<String>,
+    pub(crate) inherits: Vec<(String, usize)>,
     pub(crate) columns: Vec<(String, String)>,
     pub(crate) tags: Vec<String>,
     pub(crate) sources: Vec<String>,
@@ -50,11 +50,12 @@ pub(crate) fn read(text: &str, diagnostics: &mut Diagnostics) -> Header {
     header.prose = header.prose.trim().to_owned();
 
     let first = text.lines().next().unwrap_or_default();
-    if !first.starts_with("-- ") || !(first.ends_with('.') || first.len() > 100) || first.starts_with("-- @") {
+    let title = header.prose.split("\n\n").next().unwrap_or_default();
+    if !first.starts_with("-- ") || first.starts_with("-- @") || !title.ends_with('.') {
         diagnostics.add(
             1,
             format!("first line '{first}'"),
-            "'-- ' and one sentence that says what a returned row or value means, with its full stop",
+            "'-- ' and one sentence that says what a returned row or value means, with its full stop and an empty comment line below",
         );
     }
     for tag in tags {
@@ -79,7 +80,7 @@ fn take(header: &mut Header, tag: Tag, diagnostics: &mut Diagnostics) {
             Ok(doc) => header.parameter_docs.push(doc),
             Err((given, expected)) => diagnostics.add(tag.line, given, expected),
         },
-        "inherit" => header.inherits.extend(tag.text.split_whitespace().map(str::to_owned)),
+        "inherit" => header.inherits.extend(tag.text.split_whitespace().map(|name| (name.to_owned(), tag.line))),
         "column" => match tag.text.split_once(' ') {
             Some((name, _)) if header.columns.iter().any(|(other, _)| other == name) => {
                 diagnostics.add(tag.line, format!("a second '@column {name}'"), "one for each column");

@@ -98,8 +98,8 @@ pub struct SqlFile {
     pub parameters: Vec<Parameter>,
     /// `@param` of this file.
     pub parameter_docs: Vec<ParameterDoc>,
-    /// `@inherit`: functions whose parameters of the same name document ours.
-    pub inherits: Vec<String>,
+    /// `@inherit`: functions whose parameters of the same name document ours, each with the tag's line.
+    pub inherits: Vec<(String, usize)>,
     /// `@column`: name and what it holds.
     pub columns: Vec<(String, String)>,
     /// `@tag`: categories besides the folder.
@@ -110,8 +110,8 @@ pub struct SqlFile {
     pub examples: Vec<String>,
     /// The query or expression after `AS [TABLE]`.
     pub body: String,
-    /// Names of the functions that the body calls, with the line of the first call.
-    pub calls: Vec<(String, usize)>,
+    /// What the body names, for the rules.
+    uses: statement::Uses,
 }
 
 impl SqlFile {
@@ -145,7 +145,7 @@ impl SqlFile {
         self.parameter_docs.iter().find(|doc| doc.name == name).or_else(|| {
             self.inherits
                 .iter()
-                .filter_map(|inherited| files.iter().find(|file| file.name == *inherited))
+                .filter_map(|(inherited, _)| files.iter().find(|file| file.name == *inherited))
                 .find_map(|file| file.parameter_doc(name, files))
         })
     }
@@ -205,9 +205,9 @@ pub fn parse(path: &str, text: &str) -> Result<SqlFile, Vec<Diagnostic>> {
             sources: header.sources,
             examples: header.examples,
             body: statement.body,
-            calls: statement.calls,
+            uses: statement.uses,
         };
-        rules::check_alone(&file, statement.name_line, &statement.guards, &statement.bare_uses, &mut diagnostics);
+        rules::check_alone(&file, statement.name_line, &mut diagnostics);
         file
     });
     match file {

@@ -1,17 +1,14 @@
 //! The house rules of `sql/` that a machine can check.
 
-use crate::{Diagnostic, Diagnostics, Kind, Literal, SqlFile, statement::Guard, stem};
+use crate::{Diagnostic, Diagnostics, Kind, Literal, SqlFile, stem};
 
-/// Blocks that show more of a session than was known at its cutoff, and the ways to read a relation by name.
-const UNFILTERED: [&str; 4] = ["query_table", "query", "session_bars", "folded_sessions"];
+/// What a scanner may read rows from besides its own steps: blocks in which nothing is later than the cutoff, and functions without bars.
+const SAFE: [&str; 6] = ["sessions_as_of", "visible_bars", "range", "generate_series", "unnest", "markets"];
 
-pub(crate) fn check_alone(
-    file: &SqlFile,
-    name_line: usize,
-    guards: &[Guard],
-    bare_uses: &[(String, usize)],
-    diagnostics: &mut Diagnostics,
-) {
+/// Parameters that a scanner hands on to the blocks that it reads, if it has them.
+const HANDED_ON: [&str; 7] = ["cutoff_time", "end_date", "source", "bar_minutes", "session_start", "session_end", "symbols"];
+
+pub(crate) fn check_alone(file: &SqlFile, name_line: usize, diagnostics: &mut Diagnostics) {
     let expected_name = stem(&file.path).to_owned();
     if file.name != expected_name {
         diagnostics.add(name_line, format!("macro '{}'", file.name), format!("'{expected_name}', the file's stem"));
@@ -37,43 +34,77 @@ pub(crate) fn check_alone(
     if file.kind == Kind::Table && file.columns.is_empty() {
         diagnostics.add(1, "a table macro without columns in its header", "'@column name unit, meaning' for each column");
     }
-    check_guards(file, guards, bare_uses, diagnostics);
 }
 
-/// A documented range is the range that is enforced, and nothing reads the parameter around its guard.
-fn check_guards(file: &SqlFile, guards: &[Guard], bare_uses: &[(String, usize)], diagnostics: &mut Diagnostics) {
-    for doc in &file.parameter_docs {
+/// A documented range, inherited or not, is the range that is enforced: nothing reads the parameter around its guard.
+fn check_guards(file: &SqlFile, files: &[SqlFile], mut add: impl FnMut(usize, String, String)) {
+    for parameter in &file.parameters {
+        let Some(doc) = file.parameter_doc(&parameter.name, files) else { continue };
         let Some(range) = doc.range else { continue };
-        let or_null = file.parameters.iter().any(|parameter| parameter.name == doc.name && parameter.default == Some(Literal::Null));
-        let function =
-            format!("{}_in_range{}", if doc.sql_type == "DOUBLE" { "number" } else { "integer" }, if or_null { "_or_null" } else { "" });
+        let is_own = file.parameter_docs.iter().any(|own| own.name == parameter.name);
+        let function = format!(
+            "{}_in_range{}",
+            if doc.sql_type == "DOUBLE" { "number" } else { "integer" },
+            if parameter.default == Some(Literal::Null) { "_or_null" } else { "" }
+        );
         let maximum = range.maximum.map_or("NULL".to_owned(), |maximum| maximum.to_string());
         let expected = format!("{function}({}, {}, {maximum}, …)", doc.name, range.minimum);
+        let place = if is_own { format!("line {}", doc.line) } else { "the inherited documentation".to_owned() };
         let mut guarded = false;
-        for guard in guards.iter().filter(|guard| guard.parameter == doc.name) {
+        for guard in file.uses.guards.iter().filter(|guard| guard.parameter == doc.name) {
             guarded = true;
             let same = guard.function == function
                 && number(guard.minimum.as_ref()) == Some(range.minimum)
                 && number(guard.maximum.as_ref()) == range.maximum;
             if !same {
+                let shown = |limit: &Option<Literal>| limit.as_ref().map_or("…".to_owned(), ToString::to_string);
                 let given = format!(
-                    "guard {}({}, {}, {}, …), where line {} documents another range",
+                    "guard {}({}, {}, {}, …), where {place} has another range",
                     guard.function,
                     guard.parameter,
-                    guard.minimum.as_ref().map_or("…".to_owned(), ToString::to_string),
-                    guard.maximum.as_ref().map_or("…".to_owned(), ToString::to_string),
-                    doc.line
+                    shown(&guard.minimum),
+                    shown(&guard.maximum)
                 );
-                diagnostics.add(guard.line, given, expected.clone());
+                add(guard.line, given, expected.clone());
             }
         }
-        if !guarded {
-            diagnostics.add(doc.line, format!("range of '{}' that nothing checks", doc.name), format!("{expected} where it is used"));
+        let mut bare_uses = file.uses.bare_uses.iter().filter(|(name, _)| *name == doc.name).peekable();
+        // What a block documents, and is only handed on to it, is guarded there.
+        if !guarded && (is_own || bare_uses.peek().is_some()) {
+            let line = if is_own { doc.line } else { parameter.line };
+            add(line, format!("range of '{}' that nothing checks", doc.name), format!("{expected} where it is used"));
+        } else {
+            for (_, line) in bare_uses {
+                add(*line, format!("'{}' read without its guard", doc.name), expected.clone());
+            }
         }
-        for (_, line) in bare_uses.iter().filter(|(name, _)| guarded && *name == doc.name) {
-            // `x IS NULL` of an optional parameter is the one thing to ask without its guard.
-            if !or_null {
-                diagnostics.add(*line, format!("'{}' read without its guard", doc.name), expected.clone());
+    }
+}
+
+/// A scanner sees bars only through blocks that apply the cutoff, and tells them the cutoff.
+fn check_reading(file: &SqlFile, mut add: impl FnMut(usize, String, String)) {
+    for relation in &file.uses.relations {
+        let is_scanner = relation.name.starts_with("scan_");
+        let Some(handed_on) = &relation.handed_on else {
+            if !file.uses.steps.contains(&relation.name) {
+                add(relation.line, format!("a scanner that reads '{}'", relation.name), "a building block or a step of its own".to_owned());
+            }
+            continue;
+        };
+        if !is_scanner && !SAFE.contains(&relation.name.as_str()) {
+            add(
+                relation.line,
+                format!("a scanner that reads {}()", relation.name),
+                "a building block that applies the cutoff: sessions_as_of() or visible_bars()".to_owned(),
+            );
+        } else if is_scanner || matches!(relation.name.as_str(), "sessions_as_of" | "visible_bars") {
+            let has = |name: &&str| file.parameters.iter().any(|parameter| parameter.name == **name);
+            for missing in HANDED_ON.iter().filter(|name| has(name) && !handed_on.iter().any(|handed| handed == *name)) {
+                add(
+                    relation.line,
+                    format!("{}() without '{missing} := {missing}'", relation.name),
+                    "the scanner's own to be handed on".to_owned(),
+                );
             }
         }
     }
@@ -96,9 +127,9 @@ pub(crate) fn check_together(files: &[SqlFile]) -> Vec<Diagnostic> {
         if let Some(other) = files[..index].iter().find(|other| other.name == file.name) {
             add(1, format!("a second '{}', after {}", file.name, other.path), "one file for each function".to_owned());
         }
-        for inherited in &file.inherits {
+        for (inherited, line) in &file.inherits {
             if !files.iter().any(|other| other.name == *inherited) {
-                add(1, format!("'@inherit {inherited}'"), "the name of another file of sql/".to_owned());
+                add(*line, format!("'@inherit {inherited}'"), "the name of another file of sql/".to_owned());
             }
         }
         for parameter in &file.parameters {
@@ -110,14 +141,9 @@ pub(crate) fn check_together(files: &[SqlFile]) -> Vec<Diagnostic> {
                 );
             }
         }
+        check_guards(file, files, &mut add);
         if file.folder == "scanners" {
-            for (call, line) in file.calls.iter().filter(|(call, _)| UNFILTERED.contains(&call.as_str())) {
-                add(
-                    *line,
-                    format!("a scanner that reads {call}()"),
-                    "a building block that applies the cutoff, such as sessions_as_of() or visible_bars()".to_owned(),
-                );
-            }
+            check_reading(file, &mut add);
         }
     }
     found

@@ -1,10 +1,10 @@
 //! The one `CREATE MACRO` of a file: signature, body, and what the body names.
 
-use std::{collections::BTreeMap, ops::ControlFlow};
+use std::ops::ControlFlow;
 
 use sqlparser::{
     ast::{
-        Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, MacroDefinition, ObjectName, OneOrManyWithParens, Spanned,
+        Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, MacroDefinition, ObjectName, OneOrManyWithParens, Query, Spanned,
         Statement, TableFactor, UnaryOperator, Value, Visit, Visitor,
     },
     dialect::DuckDbDialect,
@@ -16,7 +16,7 @@ use sqlparser::{
 use crate::{Diagnostics, Kind, Literal, Parameter};
 
 /// `integer_in_range(x, 1, 250, …)`: a parameter read through its guard.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Guard {
     pub(crate) function: String,
     pub(crate) parameter: String,
@@ -31,10 +31,31 @@ pub(crate) struct ParsedStatement {
     pub(crate) kind: Kind,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) body: String,
-    pub(crate) calls: Vec<(String, usize)>,
+    pub(crate) uses: Uses,
+}
+
+/// What a body names.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Uses {
+    /// Relations and functions that it reads rows from: last part of the name, the arguments given by name, line.
+    pub(crate) relations: Vec<Relation>,
+    /// Names of its own steps.
+    pub(crate) steps: Vec<String>,
+    /// Parameters read through a guard.
     pub(crate) guards: Vec<Guard>,
-    /// Parameters read outside of a guard, with their line. Handing one on by name, `x := x`, is no reading.
+    /// Parameters read outside of a guard, with their line. Handing one on by name, `x := x`, is no reading, nor is `x IS NULL`.
     pub(crate) bare_uses: Vec<(String, usize)>,
+}
+
+/// A relation in a `FROM`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Relation {
+    /// The last part of its name, in lower case.
+    pub(crate) name: String,
+    /// Names of the parameters handed on as they are; `None`: it is no function.
+    pub(crate) handed_on: Option<Vec<String>>,
+    /// Where.
+    pub(crate) line: usize,
 }
 
 pub(crate) fn read(text: &str, diagnostics: &mut Diagnostics) -> Option<ParsedStatement> {
@@ -83,10 +104,8 @@ pub(crate) fn read(text: &str, diagnostics: &mut Diagnostics) -> Option<ParsedSt
     let mut reader = BodyReader {
         parameters: &parameters,
         lambda_parameters: Vec::new(),
-        calls: BTreeMap::new(),
-        guards: Vec::new(),
+        uses: Uses::default(),
         exempt: Vec::new(),
-        bare_uses: Vec::new(),
         unqualified: Vec::new(),
     };
     let (kind, flow) = match &definition {
@@ -97,9 +116,8 @@ pub(crate) fn read(text: &str, diagnostics: &mut Diagnostics) -> Option<ParsedSt
     for (column, line) in &reader.unqualified {
         diagnostics.add(*line, format!("unqualified column '{column}'"), format!("the relation before it, as in 'bar.{column}'"));
     }
-    let (calls, guards, bare_uses) = (reader.calls.into_iter().collect(), reader.guards, reader.bare_uses);
-
-    Some(ParsedStatement { name: name.to_string(), name_line, kind, body: body(text, &tokens), parameters, calls, guards, bare_uses })
+    let uses = reader.uses;
+    Some(ParsedStatement { name: name.to_string(), name_line, kind, body: body(text, &tokens), parameters, uses })
 }
 
 /// sqlparser ends its messages with `at Line: 3, Column: 7`.
@@ -176,19 +194,31 @@ fn is_guard(name: &str) -> bool {
 struct BodyReader<'a> {
     parameters: &'a [Parameter],
     lambda_parameters: Vec<String>,
-    calls: BTreeMap<String, usize>,
-    guards: Vec<Guard>,
+    uses: Uses,
     /// Places of identifiers that stand in a guard or are handed on by name.
     exempt: Vec<(u64, u64)>,
-    bare_uses: Vec<(String, usize)>,
     unqualified: Vec<(String, usize)>,
+}
+
+/// The function's own name, however it is qualified or quoted.
+fn last_part(name: &ObjectName) -> String {
+    name.0.last().and_then(|part| part.as_ident()).map_or_else(String::new, |ident| ident.value.to_lowercase())
+}
+
+/// The parameters that a call hands on under their own name: `x := x`.
+fn handed_on(arguments: &[FunctionArg]) -> Vec<String> {
+    let same = |argument: &FunctionArg| match argument {
+        FunctionArg::Named { name, arg: FunctionArgExpr::Expr(Expr::Identifier(value)), .. } if name.value == value.value => {
+            Some(name.value.clone())
+        }
+        _ => None,
+    };
+    arguments.iter().filter_map(same).collect()
 }
 
 impl BodyReader<'_> {
     fn arguments(&mut self, called: &ObjectName, arguments: &[FunctionArg]) {
-        let name = called.to_string().to_ascii_lowercase();
-        let line = called.span().start.line as usize;
-        self.calls.entry(name.clone()).or_insert(line);
+        let name = last_part(called);
         let plain = |argument: &FunctionArg| match argument {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(expression)) => Some(expression.clone()),
             _ => None,
@@ -210,7 +240,7 @@ impl BodyReader<'_> {
             && let Some(Expr::Identifier(parameter)) = arguments.first().and_then(plain)
         {
             self.exempt.push((parameter.span.start.line, parameter.span.start.column));
-            self.guards.push(Guard {
+            self.uses.guards.push(Guard {
                 function: name,
                 line: parameter.span.start.line as usize,
                 parameter: parameter.value,
@@ -224,18 +254,36 @@ impl BodyReader<'_> {
 impl Visitor for BodyReader<'_> {
     type Break = ();
 
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        self.uses.steps.extend(query.with.iter().flat_map(|with| &with.cte_tables).map(|step| step.alias.name.value.to_lowercase()));
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
-        match factor {
-            TableFactor::Table { name, args: Some(arguments), .. } => self.arguments(name, &arguments.args),
-            TableFactor::Function { name, args, .. } => self.arguments(name, args),
-            _ => {}
+        let (name, arguments) = match factor {
+            TableFactor::Table { name, args, .. } => (name, args.as_ref().map(|arguments| arguments.args.as_slice())),
+            TableFactor::Function { name, args, .. } => (name, Some(args.as_slice())),
+            _ => return ControlFlow::Continue(()),
+        };
+        if let Some(arguments) = arguments {
+            self.arguments(name, arguments);
         }
+        self.uses.relations.push(Relation {
+            name: last_part(name),
+            handed_on: arguments.map(handed_on),
+            line: name.span().start.line as usize,
+        });
         ControlFlow::Continue(())
     }
 
     fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
         match expression {
             Expr::Function(Function { name, args: FunctionArguments::List(list), .. }) => self.arguments(name, &list.args),
+            Expr::IsNull(inner) | Expr::IsNotNull(inner) => {
+                if let Expr::Identifier(identifier) = inner.as_ref() {
+                    self.exempt.push((identifier.span.start.line, identifier.span.start.column));
+                }
+            }
             Expr::Lambda(lambda) => match &lambda.params {
                 OneOrManyWithParens::One(one) => self.lambda_parameters.push(one.name.value.clone()),
                 OneOrManyWithParens::Many(many) => {
@@ -247,7 +295,7 @@ impl Visitor for BodyReader<'_> {
                 let place = (identifier.span.start.line, identifier.span.start.column);
                 if self.parameters.iter().any(|parameter| parameter.name.eq_ignore_ascii_case(&identifier.value)) {
                     if !self.exempt.contains(&place) {
-                        self.bare_uses.push((identifier.value.clone(), line));
+                        self.uses.bare_uses.push((identifier.value.clone(), line));
                     }
                 } else if !self.lambda_parameters.contains(&identifier.value) {
                     self.unqualified.push((identifier.value.clone(), line));

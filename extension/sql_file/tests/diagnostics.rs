@@ -17,7 +17,7 @@ const GOOD: &str = "\
 CREATE MACRO scan_good(scan_date, period := 5, least := NULL, label := 'it''s', share := -0.5) AS TABLE
 -- A comment.
 SELECT session.symbol
-FROM block(scan_date, sessions := period) AS session
+FROM sessions_as_of(scan_date, sessions := period) AS session
 WHERE
     session.number >= integer_in_range(period, 1, 250, 'scan_good', 'period')
     AND (least IS NULL OR session.rise >= number_in_range_or_null(least, 0, NULL, 'scan_good', 'least'))
@@ -93,7 +93,7 @@ fn mistakes_are_named_with_their_line() {
         (
             "1 to 250: how",
             "1 to 200: how",
-            ":17: guard integer_in_range(period, 1, 250, …), where line 6 documents another range; expected integer_in_range(period, 1, 200, …)",
+            ":17: guard integer_in_range(period, 1, 250, …), where line 6 has another range; expected integer_in_range(period, 1, 200, …)",
         ),
         (
             "integer_in_range(period, 1, 250, 'scan_good', 'period')",
@@ -123,18 +123,29 @@ fn mistakes_are_named_with_their_line() {
         ("> 0;", "> 0; SELECT 1;", ":12: 2 statements; expected one CREATE MACRO"),
         ("SELECT session.symbol", "SELECT symbol", ":14: unqualified column 'symbol'; expected the relation before it, as in 'bar.symbol'"),
         ("period := 5", "period := 2 + 3", ":12: default of 'period'; expected NULL, a number, a text or a boolean"),
-        ("FROM block(", "FROM block(,", ":15: sql parser error"),
+        ("FROM sessions_as_of(", "FROM sessions_as_of(,", ":15: sql parser error"),
         (
             "-- @inherit block\n",
             "",
             ":11: parameter 'scan_date' without documentation; expected '@param scan_date TYPE unit, range: meaning', or '@inherit'",
         ),
-        ("@inherit block", "@inherit blocks", ":1: '@inherit blocks'; expected the name of another file of sql/"),
+        ("@inherit block", "@inherit blocks", ":5: '@inherit blocks'; expected the name of another file of sql/"),
         (
-            "FROM block(scan_date",
+            "FROM sessions_as_of(scan_date",
             "FROM query_table(scan_date",
             ":15: a scanner that reads query_table(); expected a building block that applies the cutoff",
         ),
+        (
+            "FROM sessions_as_of(scan_date",
+            "FROM main.\"Session_Bars\"(scan_date",
+            ":15: a scanner that reads session_bars(); expected a building block",
+        ),
+        (
+            "FROM sessions_as_of(scan_date, sessions := period) AS session",
+            "FROM bars AS session",
+            ":15: a scanner that reads 'bars'; expected a building block or a step",
+        ),
+        ("least IS NULL OR", "least > 1 OR", ":18: 'least' read without its guard; expected number_in_range_or_null(least, 0, NULL, …)"),
     ];
     for (from, to, expected) in cases {
         let found = mistakes(from, to);
@@ -145,4 +156,39 @@ fn mistakes_are_named_with_their_line() {
             "'{from}' -> '{to}'\nexpected: {expected}\nfound: {found:#?}"
         );
     }
+}
+
+#[test]
+fn a_scanner_hands_on_what_it_was_given() {
+    let block = "\
+-- A session.
+--
+-- @param scan_date DATE: the session.
+-- @param cutoff_time TIME: the cutoff.
+-- @param bar_minutes INTEGER minutes, 1 to 1440: length of a bar.
+-- @column symbol name of the stock.
+-- @example FROM sessions_as_of('2025-01-15')
+CREATE MACRO sessions_as_of(scan_date, cutoff_time := '24:00', bar_minutes := 1) AS TABLE
+SELECT bar.symbol FROM session_bars(scan_date, scan_date, bar_minutes := integer_in_range(bar_minutes, 1, 1440, 'f', 'p')) AS bar
+";
+    let scanner = |call: &str| {
+        let text = format!(
+            "-- A stock.\n--\n-- @inherit sessions_as_of\n-- @column symbol name of the stock.\n-- @example FROM scan_x('2025-01-15')\n\
+             CREATE MACRO scan_x(scan_date, cutoff_time := '09:50', bar_minutes := 1) AS TABLE\nSELECT session.symbol FROM {call} AS session"
+        );
+        let files = [parse("sql/scanners/scan_x.sql", &text).unwrap(), parse("sql/blocks/sessions_as_of.sql", block).unwrap()];
+        check_together(&files).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(scanner("sessions_as_of(scan_date, cutoff_time := cutoff_time, bar_minutes := bar_minutes)"), Vec::<String>::new());
+    assert_eq!(
+        scanner("sessions_as_of(scan_date, bar_minutes := bar_minutes)"),
+        ["sql/scanners/scan_x.sql:7: sessions_as_of() without 'cutoff_time := cutoff_time'; expected the scanner's own to be handed on"]
+    );
+    // An inherited range binds whoever reads the parameter.
+    assert_eq!(
+        scanner("sessions_as_of(scan_date + bar_minutes, cutoff_time := cutoff_time, bar_minutes := bar_minutes)"),
+        [
+            "sql/scanners/scan_x.sql:6: range of 'bar_minutes' that nothing checks; expected integer_in_range(bar_minutes, 1, 1440, …) where it is used"
+        ]
+    );
 }
