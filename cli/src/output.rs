@@ -147,7 +147,9 @@ impl Sink {
     fn finish(mut self, numbers: Numbers) -> Result<()> {
         match self.writer.take() {
             Some(Writer::Table(mut target)) => {
-                if let Some(schema) = self.schema.as_ref().filter(|schema| !schema.fields().is_empty()) {
+                // A command that says how much it found needs no header over nothing.
+                let is_bare = numbers == Numbers::Rounded && self.kept.iter().all(|batch| batch.num_rows() == 0);
+                if let Some(schema) = self.schema.as_ref().filter(|schema| !schema.fields().is_empty() && !is_bare) {
                     let width = if self.file.is_none() && console::Term::stdout().is_term() {
                         console::Term::stdout().size_checked().map(|(_, width)| width)
                     } else {

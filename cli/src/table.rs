@@ -28,37 +28,39 @@ pub(crate) fn render(schema: &SchemaRef, batches: &[RecordBatch], numbers: Numbe
         }
     }
     let headers: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let fits = |headers: &[String]| width.is_none_or(|width| natural_width(headers, &rows) <= usize::from(width));
-    if fits(&headers) {
-        return Ok(aligned(&headers, &rows, schema, None));
+    let fits = |headers: &[String], gap: u16| width.is_none_or(|width| natural_width(headers, &rows, gap) <= usize::from(width));
+    if fits(&headers, 2) {
+        return Ok(aligned(&headers, &rows, schema, 2, None));
     }
     // Long names are what makes scans wide: they may stand on several lines.
     let stacked: Vec<String> = headers.iter().map(|name| name.replace('_', "\n")).collect();
-    if fits(&stacked) {
-        return Ok(aligned(&stacked, &rows, schema, None));
+    for gap in [2, 1] {
+        if fits(&stacked, gap) {
+            return Ok(aligned(&stacked, &rows, schema, gap, None));
+        }
     }
     let last_is_text = schema.fields().last().is_some_and(|field| *field.data_type() == DataType::Utf8);
     let without_last = |row: &[String]| row[..row.len().saturating_sub(1)].to_vec();
     let others: Vec<Vec<String>> = rows.iter().map(|row| without_last(row)).collect();
     match width {
-        Some(width) if last_is_text && natural_width(&without_last(&stacked), &others) + 24 <= usize::from(width) => {
-            Ok(aligned(&stacked, &rows, schema, Some(width)))
+        Some(width) if last_is_text && natural_width(&without_last(&stacked), &others, 2) + 24 <= usize::from(width) => {
+            Ok(aligned(&stacked, &rows, schema, 2, Some(width)))
         }
         _ => Ok(blocks(&names, &rows)),
     }
 }
 
-/// The width of the columns side by side, two spaces apart.
-fn natural_width(headers: &[String], rows: &[Vec<String>]) -> usize {
+/// The width of the columns side by side, so many spaces apart.
+fn natural_width(headers: &[String], rows: &[Vec<String>], gap: u16) -> usize {
     let header_width = |header: &String| header.lines().map(console::measure_text_width).max().unwrap_or(0);
     let widths = headers.iter().enumerate().map(|(index, header)| {
-        rows.iter().map(|row| console::measure_text_width(&row[index])).chain([header_width(header)]).max().unwrap_or(0) + 2
+        rows.iter().map(|row| console::measure_text_width(&row[index])).chain([header_width(header)]).max().unwrap_or(0) + usize::from(gap)
     });
     widths.sum()
 }
 
 /// Columns side by side; with a width, the last one is wrapped into what the others leave. Numbers are never wrapped.
-fn aligned(headers: &[String], rows: &[Vec<String>], schema: &SchemaRef, width: Option<u16>) -> String {
+fn aligned(headers: &[String], rows: &[Vec<String>], schema: &SchemaRef, gap: u16, width: Option<u16>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     let cell = |text: &String, field: &FieldRef| {
@@ -71,7 +73,7 @@ fn aligned(headers: &[String], rows: &[Vec<String>], schema: &SchemaRef, width: 
     }
     let last = headers.len().saturating_sub(1);
     for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
+        column.set_padding((0, gap));
         if width.is_none() || index < last {
             column.set_constraint(ColumnConstraint::ContentWidth);
         }

@@ -2,7 +2,7 @@
 
 use stockscan_engine::{Argument, Result};
 
-use super::{Access, bar_length, counted, market, open, text};
+use super::{Access, bar_length, market, open, text};
 use crate::{
     arguments::{Check, Format, Global},
     output, progress,
@@ -29,10 +29,10 @@ pub(crate) fn run(global: &Global, check: &Check) -> Result<()> {
     }
     let found = progress::shown(&engine, global, "checking", || output::write(&engine, &query, None, &check.output, Numbers::Rounded))?;
     if for_people && !global.quiet {
-        eprintln!(
-            "{} found; scans leave out those marked as ignored",
-            counted(found, "kind of defect").replace("kind of defects", "kinds of defects")
-        );
+        match found {
+            0 => eprintln!("no defects found"),
+            _ => eprintln!("{found} kinds of defects found; scans leave out the bars of those marked as ignored"),
+        }
     }
     Ok(())
 }
