@@ -244,17 +244,22 @@ class Bench:
             if not self.answers_agree(sessions, variants, parquet):
                 continue
             trial = measure({name: lambda answer=answer: answer(settings) for name, answer in variants.items()}, 1)
+            # Shuffled rows change nothing for the scanner, so its like finds first and last by time; the others need an ordered file.
+            like = fastest(trial, [name for name in variants if name.endswith("by_time")])
             best = fastest(trial, variants)
             seconds = measure(
-                {"scan_breakout": lambda: self.rows(scan(settings, parquet)), best: lambda: variants[best](settings)},
+                {"scan_breakout": lambda: self.rows(scan(settings, parquet))}
+                | {name: lambda name=name: variants[name](settings) for name in {like, best}},
                 max(3, self.repetitions // 2),
             )
             for name in variants:
                 self.report.line(f"{label}: Polars, {name}, one try", median_ms(trial[name]))
             self.report.line(f"{label}: scan_breakout over Parquet", median_ms(seconds["scan_breakout"]))
-            self.report.line(f"{label}: Polars, {best}", median_ms(seconds[best]))
+            self.report.line(f"{label}: Polars, {like}", median_ms(seconds[like]))
             value = ratio(seconds[best], seconds["scan_breakout"])
-            self.report.figure(f"{label}: Polars, its best, to scan_breakout", value, "x", "at least 3x", value >= 3)
+            self.report.line(f"{label}: Polars where it trusts the file's order", f"{value:.2f}x", best)
+            value = ratio(seconds[like], seconds["scan_breakout"])
+            self.report.figure(f"{label}: Polars, any order of rows, to scan_breakout", value, "x", "at least 3x", value >= 3)
 
     def session_against_range(self):
         """One session against its share of the range"""
