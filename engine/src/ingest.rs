@@ -305,7 +305,7 @@ impl<'a> Reader<'a> {
 struct Bound(Vec<Value>);
 
 impl Bound {
-    /// Adds a text and returns its placeholder.
+    /// Adds a text and returns how the statement names it.
     fn text(&mut self, text: &str) -> String {
         self.0.push(Value::Text(text.to_owned()));
         format!("${}", self.0.len())
@@ -471,8 +471,8 @@ impl Mapping {
             }
             Clock::Format => {
                 let format = ingest.timestamp_format.as_deref().unwrap_or_default();
-                let placeholder = bound.text(format);
-                let parsed = format!("try_strptime({text}, {placeholder})");
+                let format_value = bound.text(format);
+                let parsed = format!("try_strptime({text}, {format_value})");
                 if format.contains("%z") || format.contains("%Z") {
                     format!("to_exchange_time(CAST({parsed} AS TIMESTAMPTZ), {})", zone(bound)?)
                 } else {

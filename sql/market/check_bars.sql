@@ -29,108 +29,74 @@ WITH bar_values AS (
     WHERE is_bar_time(typeof(bar.ts), 'check_bars')
 ),
 
+-- Most bars have no defect, so only those that have one become rows.
 bar_defects AS (
     SELECT
         bar_values.symbol,
         bar_values.ts,
-        bar_values.symbol IS NULL OR bar_values.clock IS NULL AS no_symbol_or_time,
-        NOT coalesce(
-            least(bar_values.open, bar_values.high, bar_values.low, bar_values.close) >= 1e-9
-            AND greatest(bar_values.open, bar_values.high, bar_values.low, bar_values.close) <= 1e15
-            AND bar_values.open IS NOT NULL AND bar_values.high IS NOT NULL AND bar_values.low IS NOT NULL AND bar_values.close IS NOT NULL,
-            false
-        ) AS bad_price,
-        bar_values.high < bar_values.low AS high_below_low,
-        NOT coalesce(bar_values.volume >= 0 AND bar_values.volume <= 1e15, false) AS bad_volume,
-        bar_values.low <= bar_values.high
-        AND (greatest(bar_values.open, bar_values.close) > bar_values.high OR least(bar_values.open, bar_values.close) < bar_values.low)
-            AS outside_high_low,
-        bar_values.volume = 0 AS zero_volume,
-        bar_values.clock IS NOT NULL
-        AND epoch_us(bar_values.ts) % 86400000000
-        % (60000000 * integer_in_range(bar_minutes, 1, 1440, 'check_bars', 'bar_minutes')) != 0 AS off_the_grid,
-        bar_values.clock = TIME '00:00:00' AND integer_in_range(bar_minutes, 1, 1440, 'check_bars', 'bar_minutes') < 1440 AS at_midnight,
-        bar_values.clock < clock_time(session_start, 'check_bars', 'session_start')
-        OR (
-            session_end IS NOT NULL
-            AND bar_values.clock > latest_visible_start(
-                coalesce(CAST(session_end AS VARCHAR), '24:00'),
-                integer_in_range(bar_minutes, 1, 1440, 'check_bars', 'bar_minutes'),
-                'check_bars',
-                'session_end'
-            )
-        ) AS outside_regular_hours
+        list_filter(
+            [
+                CASE WHEN bar_values.symbol IS NULL OR bar_values.clock IS NULL THEN 'no_symbol_or_time' END,
+                CASE
+                    WHEN bar_values.open IS NULL OR bar_values.high IS NULL OR bar_values.low IS NULL OR bar_values.close IS NULL
+                        OR least(bar_values.open, bar_values.high, bar_values.low, bar_values.close) < 1e-9
+                        OR greatest(bar_values.open, bar_values.high, bar_values.low, bar_values.close) > 1e15
+                        THEN 'bad_price'
+                END,
+                CASE WHEN bar_values.high < bar_values.low THEN 'high_below_low' END,
+                CASE WHEN bar_values.volume IS NULL OR bar_values.volume < 0 OR bar_values.volume > 1e15 THEN 'bad_volume' END,
+                CASE
+                    WHEN bar_values.low <= bar_values.high
+                        AND (
+                            greatest(bar_values.open, bar_values.close) > bar_values.high
+                            OR least(bar_values.open, bar_values.close) < bar_values.low
+                        )
+                        THEN 'outside_high_low'
+                END,
+                CASE WHEN bar_values.volume = 0 THEN 'zero_volume' END,
+                CASE
+                    WHEN bar_values.clock IS NOT NULL
+                        AND epoch_us(bar_values.ts) % 86400000000
+                        % (60000000 * integer_in_range(bar_minutes, 1, 1440, 'check_bars', 'bar_minutes')) != 0
+                        THEN 'off_the_grid'
+                END,
+                CASE
+                    WHEN bar_values.clock = TIME '00:00:00' AND integer_in_range(bar_minutes, 1, 1440, 'check_bars', 'bar_minutes') < 1440
+                        THEN 'at_midnight'
+                END,
+                CASE
+                    WHEN bar_values.clock < clock_time(session_start, 'check_bars', 'session_start')
+                        OR (
+                            session_end IS NOT NULL
+                            AND bar_values.clock > latest_visible_start(
+                                coalesce(CAST(session_end AS VARCHAR), '24:00'),
+                                integer_in_range(bar_minutes, 1, 1440, 'check_bars', 'bar_minutes'),
+                                'check_bars',
+                                'session_end'
+                            )
+                        )
+                        THEN 'outside_regular_hours'
+                END
+            ],
+            lambda defect: defect IS NOT NULL
+        ) AS defects
     FROM bar_values
     WHERE in_order(session_start, session_end, 'check_bars', 'session_start', 'session_end')
 ),
 
--- One row per symbol: how many of its bars have a defect, and when the first one starts.
-symbol_defects AS (
-    SELECT
-        bar_defects.symbol,
-        [
-            {
-                'defect': 'no_symbol_or_time',
-                'bars': count(*) FILTER (WHERE bar_defects.no_symbol_or_time),
-                'first_ts': min(bar_defects.ts) FILTER (WHERE bar_defects.no_symbol_or_time)
-            },
-            {
-                'defect': 'bad_price',
-                'bars': count(*) FILTER (WHERE bar_defects.bad_price),
-                'first_ts': min(bar_defects.ts) FILTER (WHERE bar_defects.bad_price)
-            },
-            {
-                'defect': 'high_below_low',
-                'bars': count(*) FILTER (WHERE bar_defects.high_below_low),
-                'first_ts': min(bar_defects.ts) FILTER (WHERE bar_defects.high_below_low)
-            },
-            {
-                'defect': 'bad_volume',
-                'bars': count(*) FILTER (WHERE bar_defects.bad_volume),
-                'first_ts': min(bar_defects.ts) FILTER (WHERE bar_defects.bad_volume)
-            },
-            {
-                'defect': 'outside_high_low',
-                'bars': count(*) FILTER (WHERE bar_defects.outside_high_low),
-                'first_ts': min(bar_defects.ts) FILTER (WHERE bar_defects.outside_high_low)
-            },
-            {
-                'defect': 'zero_volume',
-                'bars': count(*) FILTER (WHERE bar_defects.zero_volume),
-                'first_ts': min(bar_defects.ts) FILTER (WHERE bar_defects.zero_volume)
-            },
-            {
-                'defect': 'off_the_grid',
-                'bars': count(*) FILTER (WHERE bar_defects.off_the_grid),
-                'first_ts': min(bar_defects.ts) FILTER (WHERE bar_defects.off_the_grid)
-            },
-            {
-                'defect': 'at_midnight',
-                'bars': count(*) FILTER (WHERE bar_defects.at_midnight),
-                'first_ts': min(bar_defects.ts) FILTER (WHERE bar_defects.at_midnight)
-            },
-            {
-                'defect': 'outside_regular_hours',
-                'bars': count(*) FILTER (WHERE bar_defects.outside_regular_hours),
-                'first_ts': min(bar_defects.ts) FILTER (WHERE bar_defects.outside_regular_hours)
-            }
-        ] AS defects
-    FROM bar_defects
-    GROUP BY bar_defects.symbol
-),
-
 repeated AS (
-    SELECT bar_defects.symbol, bar_defects.ts, count(*) - 1 AS extra_bars
-    FROM bar_defects
-    GROUP BY bar_defects.symbol, bar_defects.ts
+    SELECT bar_values.symbol, bar_values.ts, count(*) - 1 AS extra_bars
+    FROM bar_values
+    GROUP BY bar_values.symbol, bar_values.ts
     HAVING count(*) > 1
 ),
 
 found AS (
-    SELECT symbol_defects.symbol, unnest(symbol_defects.defects) AS defect
-    FROM symbol_defects
+    SELECT bar_defects.symbol, bar_defects.ts, unnest(bar_defects.defects) AS defect, 1 AS bars
+    FROM bar_defects
+    WHERE len(bar_defects.defects) > 0
     UNION ALL
-    SELECT repeated.symbol, {'defect': 'duplicate', 'bars': repeated.extra_bars, 'first_ts': repeated.ts}
+    SELECT repeated.symbol, repeated.ts, 'duplicate', repeated.extra_bars
     FROM repeated
 ),
 
@@ -153,13 +119,13 @@ kinds AS (
 
 SELECT
     kinds.defect,
-    CAST(coalesce(sum(found.defect.bars), 0) AS BIGINT) AS bars,
-    count(DISTINCT found.symbol) FILTER (WHERE found.defect.bars > 0) AS symbols,
-    arg_min_null(found.symbol, {'ts': found.defect.first_ts, 'symbol': found.symbol}) FILTER (WHERE found.defect.bars > 0) AS first_symbol,
-    min(found.defect.first_ts) AS first_ts,
+    CAST(coalesce(sum(found.bars), 0) AS BIGINT) AS bars,
+    count(DISTINCT found.symbol) AS symbols,
+    arg_min_null(found.symbol, {'ts': found.ts, 'symbol': found.symbol}) FILTER (WHERE found.defect IS NOT NULL) AS first_symbol,
+    min(found.ts) AS first_ts,
     any_value(kinds.ignored_by_scanners) AS ignored_by_scanners,
     any_value(kinds.meaning) AS meaning
 FROM kinds
-LEFT JOIN found ON kinds.defect = found.defect.defect
+LEFT JOIN found ON kinds.defect = found.defect
 GROUP BY kinds.position, kinds.defect
 ORDER BY kinds.position
