@@ -140,10 +140,8 @@ fn hold_a_database_for_another_test() -> Outcome {
 #[test]
 fn a_deadline_ends_a_query_and_leaves_the_database_usable() -> Outcome {
     let engine = Engine::open(Options::memory())?;
-    let started = Instant::now();
     let error = engine.collect(&Query::plain(ENDLESS), Some(Duration::from_millis(200))).expect_err("the query never ends");
     assert!(matches!(error, Error::Timeout(_)), "{error}");
-    assert!(started.elapsed() < Duration::from_secs(30));
     assert_eq!(rows(&engine, "SELECT 1")?, 1);
     // A deadline that is not reached changes nothing.
     assert_eq!(engine.collect(&Query::plain("SELECT 1"), Some(Duration::from_secs(60)))?.1.len(), 1);

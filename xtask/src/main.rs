@@ -44,7 +44,10 @@ fn demo() -> Outcome {
     step("Building the scanner command (the first time compiles DuckDB, which takes a while: about 20 minutes on two cores)");
     cargo(&["build", "--package", "scanner"])?;
     step("A market to try it on");
-    run::command(run::target_directory()?.join("debug/scanner")).arg("demo").run()
+    let scanner = run::target_directory()?.join("debug/scanner");
+    run::command(&scanner).arg("demo").run()?;
+    step(&format!("the command is {}; put its folder on your path", scanner.display()));
+    Ok(())
 }
 
 fn test() -> Outcome {
