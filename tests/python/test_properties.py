@@ -90,7 +90,14 @@ def evidence(rows: list[dict]) -> dict:
 def scanners(market):
     found = market.execute("SELECT scanner, parameters FROM scanners()").fetchall()
     assert {"breakout", "mine"} <= {name for name, _ in found}
-    return [Scanner(name, parameters) for name, parameters in found]
+    result = []
+    for name, parameters in found:
+        scanner = Scanner(name, parameters)
+        # Every other least value at the lowest that is allowed.
+        least = market.execute("SELECT parameter, min FROM scanner_parameters() WHERE scanner = ? AND min IS NOT NULL", [name]).fetchall()
+        scanner.arguments = {key: value for key, value in least if key.startswith("min_")} | scanner.arguments
+        result.append(scanner)
+    return result
 
 
 @pytest.fixture(scope="module")
