@@ -14,7 +14,7 @@ use duckdb_loadable_macros::duckdb_entrypoint_c_api_v2;
 use duckdb_neo::{Result, extension::Extension};
 
 /// The version of DuckDB that the loadable file is built for and loads in.
-pub const DUCKDB_VERSION: &str = include_str!("../duckdb-version");
+pub const DUCKDB_VERSION: &str = include_str!("../duckdb-version").trim_ascii();
 
 #[duckdb_entrypoint_c_api_v2(extension_name = "stockscan", api_version = "v2.0.0")]
 fn entrypoint(extension: &Extension) -> Result<()> {

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use crate::run::{Outcome, command, root, step, target_directory};
 
-const DUCKDB_VERSION: &str = include_str!("../../extension/duckdb-version");
+const DUCKDB_VERSION: &str = include_str!("../../extension/duckdb-version").trim_ascii();
 
 /// Builds `dist/stockscan.duckdb_extension` and returns its path.
 pub(crate) fn build() -> Outcome<PathBuf> {

@@ -305,4 +305,16 @@ impl Visitor for BodyReader<'_> {
         }
         ControlFlow::Continue(())
     }
+
+    fn post_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
+        // A lambda's parameters are known inside of it only.
+        if let Expr::Lambda(lambda) = expression {
+            let count = match &lambda.params {
+                OneOrManyWithParens::One(_) => 1,
+                OneOrManyWithParens::Many(many) => many.len(),
+            };
+            self.lambda_parameters.truncate(self.lambda_parameters.len().saturating_sub(count));
+        }
+        ControlFlow::Continue(())
+    }
 }

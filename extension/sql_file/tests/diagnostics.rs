@@ -122,6 +122,7 @@ fn mistakes_are_named_with_their_line() {
         ("CREATE MACRO scan_good", "CREATE OR REPLACE MACRO scan_good", ":12: another statement; expected CREATE MACRO name(…) AS …"),
         ("> 0;", "> 0; SELECT 1;", ":12: 2 statements; expected one CREATE MACRO"),
         ("SELECT session.symbol", "SELECT symbol", ":14: unqualified column 'symbol'; expected the relation before it, as in 'bar.symbol'"),
+        ("lambda x: x + 1)) > 0", "lambda x: x + 1)) > x", ":19: unqualified column 'x'; expected the relation before it"),
         ("period := 5", "period := 2 + 3", ":12: default of 'period'; expected NULL, a number, a text or a boolean"),
         ("FROM sessions_as_of(", "FROM sessions_as_of(,", ":15: sql parser error"),
         (
