@@ -169,7 +169,7 @@ fn is_guard_message(text: &str) -> bool {
     })
 }
 
-fn did_you_mean(suggestion: Option<&str>) -> String {
+pub(crate) fn did_you_mean(suggestion: Option<&str>) -> String {
     suggestion.map_or(";".to_owned(), |name| format!("; did you mean '{name}'?"))
 }
 

@@ -9,7 +9,11 @@ use std::path::{Path, PathBuf};
 use arrow::datatypes::DataType;
 use duckdb::{params_from_iter, types::Value};
 
-use crate::{Engine, Error, Query, Result, call::literal, error::nearest};
+use crate::{
+    Engine, Error, Query, Result,
+    call::literal,
+    error::{did_you_mean, nearest},
+};
 
 const COLUMNS: [&str; 7] = ["symbol", "ts", "open", "high", "low", "close", "volume"];
 
@@ -326,8 +330,8 @@ impl Mapping {
         let exact = |wanted: &str| names.iter().find(|name| name.eq_ignore_ascii_case(wanted)).map(|name| (*name).to_owned());
         for (target, _) in &ingest.map {
             if !COLUMNS.contains(&target.as_str()) {
-                let hint = nearest(target, COLUMNS).map_or(String::new(), |name| format!("; did you mean '{name}'?"));
-                return Err(Error::Invalid(format!("--map names '{target}'{hint} It takes {}", COLUMNS.join(", "))));
+                let hint = did_you_mean(nearest(target, COLUMNS).as_deref());
+                return Err(Error::Invalid(format!("--map names '{target}'{hint} it takes {}", COLUMNS.join(", "))));
             }
         }
         let symbol = match (&ingest.symbol, ingest.symbol_from_file) {
@@ -348,9 +352,8 @@ impl Mapping {
                     .into_iter()
                     .map(|part| {
                         exact(part).ok_or_else(|| {
-                            let hint =
-                                nearest(part, names.iter().copied()).map_or(String::new(), |name| format!("; did you mean '{name}'?"));
-                            Error::Invalid(format!("--map {target}={given}: there is no column '{part}'{hint} It has {}", names.join(", ")))
+                            let hint = did_you_mean(nearest(part, names.iter().copied()).as_deref());
+                            Error::Invalid(format!("--map {target}={given}: there is no column '{part}'{hint} it has {}", names.join(", ")))
                         })
                     })
                     .collect();

@@ -97,13 +97,12 @@ fn latest_visible_start(arguments: &[Option<&str>]) -> std::result::Result<Optio
         return Err(format!("{function}: bar_minutes must be a whole number between 1 and 1440, got {minutes}"));
     };
     // Nothing is silently empty: a cutoff that is NULL is refused like any other that is no time.
-    let end = time_of_day(arguments[0].or(Some("NULL")), arguments[2], arguments[3])?;
+    let end = time_of_day(arguments[0].or(Some("NULL")), arguments[2], arguments[3])?.unwrap_or_default();
     #[expect(clippy::cast_possible_truncation, reason = "a whole number up to 1440")]
     let length = minutes as i64;
-    let Some(end) = end else { return Ok(None) };
     let start = end - length * MICROSECONDS_A_MINUTE;
     if start < 0 {
-        // Nothing is silently empty: daily bars scanned at 09:50 are a mistake.
+        // Daily bars scanned at 09:50, for one.
         return Err(format!(
             "{function}: {} ({}) is earlier than any bar of {length} minutes can end; daily bars (bar_minutes 1440) are complete at 24:00",
             arguments[3].unwrap_or("?"),

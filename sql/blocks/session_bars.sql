@@ -3,8 +3,8 @@
 -- This is the one place that reads the source; everything else stands on it. A bar with a price that is NULL, NaN, infinite or not above
 -- zero, with a high below its low, or with a volume that is NULL, NaN, infinite or negative is left out (check_bars() counts them), and so
 -- is a bar that starts before or ends after the regular hours, if they are given. So that nothing overflows, a price below 1e-9 counts as
--- zero, and a price or a volume above 1e15 as infinite. Bars of the last day that end after the cutoff are not
--- read at all; those of earlier days are marked by `by_cutoff`. Scanners read sessions_as_of() or visible_bars(), never this.
+-- zero, and a price or a volume above 1e15 as infinite. Bars of the last day that end after the cutoff are not read at all; those of
+-- earlier days are marked by `by_cutoff`. Scanners read sessions_as_of() or visible_bars(), never this.
 --
 -- @param first_date DATE: first session.
 -- @param last_date DATE: last session; it is read up to the cutoff.

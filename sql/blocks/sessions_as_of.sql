@@ -76,7 +76,9 @@ stockscan_short_symbols AS (
     SELECT stockscan_recent_sessions.symbol
     FROM stockscan_recent_sessions
     GROUP BY stockscan_recent_sessions.symbol
-    HAVING count(*) FILTER (WHERE stockscan_recent_sessions.session_date < session_date(scan_date, called_by, 'scan_date')) < integer_in_range(history_sessions, 0, 1000, called_by, 'history_sessions')
+    HAVING
+        count(*) FILTER (WHERE stockscan_recent_sessions.session_date < session_date(scan_date, called_by, 'scan_date'))
+        < integer_in_range(history_sessions, 0, 1000, called_by, 'history_sessions')
 ),
 
 stockscan_earlier_bars AS (

@@ -10,7 +10,7 @@ pub(crate) mod sql;
 
 use std::path::{Path, PathBuf};
 
-use stockscan_engine::{Argument, Call, Engine, Error, Location, Options, Query, Result, Value};
+use stockscan_engine::{Argument, Call, Engine, Error, Location, Options, Result, Value};
 
 use crate::{arguments::Global, table::grouped};
 
@@ -80,7 +80,7 @@ pub(crate) fn no_usable_bars(engine: &Engine) -> String {
     format!("{} has no bars that can be scanned; 'scanner check' says what is wrong with them", engine.name())
 }
 
-/// An exchange's zone and regular hours, from `markets()`.
+/// An exchange's regular hours, from `markets()`.
 pub(crate) struct Market {
     pub(crate) session_start: String,
     pub(crate) session_end: String,
@@ -105,8 +105,7 @@ pub(crate) fn text(value: &str) -> Value {
 
 /// A value from the first row and column.
 pub(crate) fn single(engine: &Engine, sql: &str) -> Result<String> {
-    let query = Query::plain(sql);
-    Ok(engine.connection().query_row(&query.sql, [], |row| row.get(0))?)
+    Ok(engine.connection().query_row(sql, [], |row| row.get(0))?)
 }
 
 /// `1 bar`, `2 bars`, `1,234 bars`.

@@ -25,11 +25,10 @@ pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
     let rows =
         progress::shown(&engine, global, "scanning", || output::write(&engine, &call.query(), deadline, &run.output, Numbers::Rounded))?;
     let seconds = started.elapsed().as_secs_f64();
-    if global.quiet {
-        return Ok(());
+    if !global.quiet {
+        eprintln!("{} {} in {seconds:.2} s", counted(rows, "hit"), when(&call));
     }
-    eprintln!("{} {} in {seconds:.2} s", counted(rows, "hit"), when(&call));
-    if run.explain || rows == 0 {
+    if run.explain || (rows == 0 && !global.quiet) {
         // A macro of the user's own may be of a shape that has no funnel; it has still run.
         match engine.funnel(&call, deadline) {
             Ok(funnel) if run.explain => explain(&funnel),

@@ -53,6 +53,10 @@ fn script(engine: &Engine, global: &Global, text: &str, output: &Output) -> Resu
 
 /// Whether a statement answers with rows of its own, rather than with a count of what it did.
 fn has_rows(statement: &str) -> bool {
+    // What a change returns is rows as well.
+    if statement.to_lowercase().split_whitespace().any(|word| word == "returning") {
+        return true;
+    }
     let words = statement.lines().filter(|line| !line.trim_start().starts_with("--")).flat_map(str::split_whitespace);
     let first = words.map(|word| word.trim_start_matches(['(', ';']).to_lowercase()).find(|word| !word.is_empty()).unwrap_or_default();
     let first: String = first.chars().take_while(|character| character.is_alphanumeric()).collect();
