@@ -12,6 +12,7 @@
 -- @column price currency, close of the latest bar that had ended by the cutoff.
 -- @column volume shares traded by the cutoff.
 -- @column bars bars that had ended by the cutoff.
+-- @column whole_open currency, open of the session's first bar.
 -- @column whole_high currency, highest high of the session.
 -- @column whole_low currency, lowest low of the session.
 -- @column whole_close currency, last close of the session.
@@ -27,6 +28,7 @@ SELECT
     arg_max(bar.close, bar.ts) FILTER (WHERE bar.by_cutoff) AS price,
     CAST(coalesce(sum(bar.volume) FILTER (WHERE bar.by_cutoff), 0) AS BIGINT) AS volume,
     count(*) FILTER (WHERE bar.by_cutoff) AS bars,
+    arg_min(bar.open, bar.ts) AS whole_open,
     max(bar.high) AS whole_high,
     min(bar.low) AS whole_low,
     arg_max(bar.close, bar.ts) AS whole_close,

@@ -23,11 +23,13 @@
 -- @column volume shares traded so far.
 -- @column bars bars that had ended.
 -- @column previous_session_date date of the symbol's session before; NULL for its first row.
+-- @column previous_open currency, open of the first bar of the session before.
 -- @column previous_high currency, highest high of the whole session before.
 -- @column previous_low currency, lowest low of the whole session before.
 -- @column previous_close currency, last close of the session before.
 -- @column previous_volume shares traded in the whole session before.
 -- @column previous_volume_by_cutoff shares traded by the same time of day in the session before.
+-- @column history_complete whether the symbol's history_sessions latest sessions before this one all lie within 2 · history_sessions + 10 calendar days before it; else it is new or was halted. Says nothing about rows before scan_date, whose own history may not have been read.
 -- @example FROM sessions_as_of('2025-01-15', cutoff_time := '09:50', history_sessions := 5, symbols := ['DEMO0001'])
 CREATE MACRO sessions_as_of(
     scan_date,
@@ -119,10 +121,16 @@ SELECT
     symbol_sessions.volume,
     symbol_sessions.bars,
     lag(symbol_sessions.session_date) OVER by_session AS previous_session_date,
+    lag(symbol_sessions.whole_open) OVER by_session AS previous_open,
     lag(symbol_sessions.whole_high) OVER by_session AS previous_high,
     lag(symbol_sessions.whole_low) OVER by_session AS previous_low,
     lag(symbol_sessions.whole_close) OVER by_session AS previous_close,
     lag(symbol_sessions.whole_volume) OVER by_session AS previous_volume,
-    lag(symbol_sessions.volume) OVER by_session AS previous_volume_by_cutoff
+    lag(symbol_sessions.volume) OVER by_session AS previous_volume_by_cutoff,
+    coalesce(
+        lag(symbol_sessions.session_date, integer_in_range(history_sessions, 0, 1000, called_by, 'history_sessions')) OVER by_session
+        >= symbol_sessions.session_date - CAST(2 * integer_in_range(history_sessions, 0, 1000, called_by, 'history_sessions') + 10 AS INTEGER),
+        FALSE
+    ) AS history_complete
 FROM symbol_sessions
 WINDOW by_session AS (PARTITION BY symbol_sessions.symbol ORDER BY symbol_sessions.session_date)

@@ -59,9 +59,7 @@ WITH sessions AS (
         min(session.previous_low) OVER baseline AS support,
         -- A sliding avg() of doubles depends on how many rows lie before the window, in its last digits; that of a list does not.
         list_avg(list(session.previous_close) OVER baseline) AS baseline_close,
-        avg(session.previous_volume_by_cutoff) OVER baseline AS baseline_volume,
-        count(session.previous_session_date) OVER baseline AS baseline_sessions,
-        min(session.previous_session_date) OVER baseline AS baseline_start
+        avg(session.previous_volume_by_cutoff) OVER baseline AS baseline_volume
     FROM sessions_as_of(
         scan_date,
         cutoff_time := cutoff_time,
@@ -97,10 +95,7 @@ with_baseline AS (
     WHERE
         sessions.session_date >= session_date(scan_date, 'scan_breakout', 'scan_date')
         AND sessions.price IS NOT NULL
-        AND sessions.baseline_sessions = integer_in_range(consolidation_period, 1, 250, 'scan_breakout', 'consolidation_period')
-        AND sessions.baseline_start
-        >= sessions.session_date
-        - CAST(2 * integer_in_range(consolidation_period, 1, 250, 'scan_breakout', 'consolidation_period') + 10 AS INTEGER)
+        AND sessions.history_complete
         AND sessions.baseline_volume > 0
 ),
 

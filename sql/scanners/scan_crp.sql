@@ -53,8 +53,9 @@ WITH sessions AS (
     SELECT
         session.*,
         avg(session.previous_volume_by_cutoff) OVER baseline AS baseline_volume,
-        count(session.previous_session_date) OVER baseline AS baseline_sessions,
-        min(session.previous_session_date) OVER baseline AS baseline_start,
+        lag(session.session_date, integer_in_range(consolidation_period, 1, 250, 'scan_crp', 'consolidation_period')) OVER (
+            PARTITION BY session.symbol ORDER BY session.session_date
+        ) AS baseline_start,
         -- Earlier rows hold the same clock window of their own sessions.
         list(session.high - session.low) OVER seven AS heights,
         min(session.session_date) OVER seven AS heights_start
@@ -102,7 +103,7 @@ with_baseline AS (
     WHERE
         sessions.session_date >= session_date(scan_date, 'scan_crp', 'scan_date')
         AND sessions.price IS NOT NULL
-        AND sessions.baseline_sessions = integer_in_range(consolidation_period, 1, 250, 'scan_crp', 'consolidation_period')
+        -- Not history_complete: more sessions than these are read, for narrow_rank.
         AND sessions.baseline_start
         >= sessions.session_date
         - CAST(2 * integer_in_range(consolidation_period, 1, 250, 'scan_crp', 'consolidation_period') + 10 AS INTEGER)

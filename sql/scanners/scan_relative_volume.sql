@@ -57,9 +57,7 @@ WITH sessions AS (
         session.*,
         avg(session.previous_volume_by_cutoff) OVER baseline AS usual_volume,
         median(session.previous_volume_by_cutoff) OVER baseline AS median_volume,
-        avg(session.previous_volume) OVER baseline AS avg_volume,
-        count(session.previous_session_date) OVER baseline AS baseline_sessions,
-        min(session.previous_session_date) OVER baseline AS baseline_start
+        avg(session.previous_volume) OVER baseline AS avg_volume
     FROM sessions_as_of(
         scan_date,
         cutoff_time := cutoff_time,
@@ -96,10 +94,7 @@ with_baseline AS (
     WHERE
         sessions.session_date >= session_date(scan_date, 'scan_relative_volume', 'scan_date')
         AND sessions.price IS NOT NULL
-        AND sessions.baseline_sessions = integer_in_range(lookback_days, 1, 250, 'scan_relative_volume', 'lookback_days')
-        AND sessions.baseline_start
-        >= sessions.session_date
-        - CAST(2 * integer_in_range(lookback_days, 1, 250, 'scan_relative_volume', 'lookback_days') + 10 AS INTEGER)
+        AND sessions.history_complete
         AND sessions.usual_volume > 0
 ),
 
