@@ -53,6 +53,15 @@ pub(crate) fn register(extension: &Extension) -> Result<()> {
         compute: in_order,
     }
     .register(extension)?;
+    RowFunction::<String> {
+        name: "one_of",
+        parameters: &["value", "choices", "function_name", "parameter_name"],
+        description: "The value in lower case, if it is one of the choices, which are a text such as 'long, short, any'; else an error that \
+                      names function, parameter, value and choices.",
+        example: "SELECT one_of('Long', 'long, short, any', 'scan_gap', 'direction') AS x",
+        compute: one_of,
+    }
+    .register(extension)?;
     RowFunction::<DateValue> {
         name: "session_date",
         parameters: &["value", "function_name", "parameter_name"],
@@ -120,6 +129,19 @@ fn range(arguments: &[Option<&str>]) -> String {
         (Some(minimum), None) => format!("at least {minimum}"),
         (None, Some(maximum)) => format!("at most {maximum}"),
         (None, None) => "finite".to_owned(),
+    }
+}
+
+fn one_of(arguments: &[Option<&str>]) -> std::result::Result<Option<String>, String> {
+    let name = |index: usize| arguments[index].unwrap_or("?");
+    let choices = name(1);
+    let given = arguments[0].map(|given| given.trim().to_lowercase());
+    match given {
+        Some(given) if choices.split(", ").any(|choice| choice == given) => Ok(Some(given)),
+        _ => {
+            let given = arguments[0].map_or("NULL".to_owned(), |given| format!("'{given}'"));
+            Err(format!("{}: {} must be one of {choices}, got {given}", name(2), name(3)))
+        }
     }
 }
 

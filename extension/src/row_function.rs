@@ -17,7 +17,7 @@ use duckdb_neo::{
     signature::{FunctionDocumentationBuilder, FunctionParameter, SignatureBuilder},
     types::Any,
     value::Value,
-    vector::{Unknown, Vector, WritableVectorElement},
+    vector::{OwnedVectorElement, Unknown, Vector},
 };
 
 /// Runs a callback so that a panic in it is an error of this query. DuckDB would take a panic for a corrupt process and refuse every
@@ -43,8 +43,8 @@ fn message(panic: &(dyn StdAny + Send)) -> String {
 }
 
 /// A function's result type: one that is written as it is.
-pub(crate) trait Output: DuckDBType + for<'a> WritableVectorElement<Write<'a> = Self> + Sized + 'static {}
-impl<T: DuckDBType + for<'a> WritableVectorElement<Write<'a> = T> + 'static> Output for T {}
+pub(crate) trait Output: DuckDBType + OwnedVectorElement + 'static {}
+impl<T: DuckDBType + OwnedVectorElement + 'static> Output for T {}
 
 /// What a row's value is made of: its arguments as text, `None` for NULL.
 pub(crate) type Compute<R> = fn(&[Option<&str>]) -> std::result::Result<Option<R>, String>;
@@ -110,7 +110,7 @@ impl<R: Output> ScalarCallbacks for RowFunction<R> {
             let mut writer = output.writer()?;
             for row in 0..rows {
                 let texts = inputs.iter().map(|input| as_text(&input.get_value_slow(row)?, context, &text)).collect::<Result<Vec<_>>>()?;
-                writer.set(row, self.value(&texts)?)?;
+                writer.set_ref(row, self.value(&texts)?.as_ref())?;
             }
             Ok(())
         })

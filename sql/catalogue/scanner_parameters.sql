@@ -13,6 +13,7 @@
 -- @column max largest number allowed; NULL if there is no such limit.
 -- @column step sensible step of a slider; NULL if none is given.
 -- @column unit unit of the value; NULL if it has none.
+-- @column choices the texts allowed; NULL if it is not one of a few.
 -- @column doc what it means.
 -- @column position place in the signature, from 1.
 -- @example FROM scanner_parameters() WHERE scanner = 'breakout'
@@ -35,8 +36,8 @@ documented AS (
         signatures.position,
         regexp_extract(
             regexp_extract(signatures.documentation, '(?m)^@param ' || signatures.parameter || ' [^\n]*$'),
-            '^@param \w+(?: := (NULL|true|false|-?[0-9.e]+|''(?:[^'']|'''')*''))? ([A-Z]+(?:\[\])?)(?: ([^,:]+))?(?:, (.+?))?: (.+)$',
-            ['default', 'type', 'unit', 'range', 'doc']
+            '^@param \w+(?: := (NULL|true|false|-?[0-9.e]+|''(?:[^'']|'''')*''))? ([A-Z]+(?:\[\])?)(?: one of ([^:]+)| ([^,:]+))?(?:, (.+?))?: (.+)$',
+            ['default', 'type', 'choices', 'unit', 'range', 'doc']
         ) AS own
     FROM signatures
 ),
@@ -72,6 +73,7 @@ SELECT
         CASE WHEN resolved.doc.type = 'INTEGER' THEN 1 END
     ) AS step,
     nullif(resolved.doc.unit, '') AS unit,
+    string_split(nullif(resolved.doc.choices, ''), ', ') AS choices,
     nullif(resolved.doc.doc, '') AS doc,
     resolved.position
 FROM resolved

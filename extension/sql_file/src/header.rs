@@ -95,12 +95,22 @@ fn take(header: &mut Header, tag: Tag, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// `NAME TYPE [unit][, range]: meaning`
+/// `NAME TYPE [unit][, range]: meaning`, or `NAME VARCHAR one of a, b, c: meaning`
 fn parameter(text: &str, line: usize) -> Result<ParameterDoc, (String, String)> {
     let shape = "'@param name TYPE unit, range: meaning', as in '@param min_price DOUBLE currency, 0 or more: …'";
     let wrong = || (format!("'@param {text}'"), shape.to_owned());
     let (name, rest) = text.split_once(' ').ok_or_else(wrong)?;
     let (head, meaning) = rest.split_once(": ").ok_or_else(wrong)?;
+    if let Some(choices) = head.strip_prefix("VARCHAR one of ") {
+        return Ok(ParameterDoc {
+            name: name.to_owned(),
+            text: rest.to_owned(),
+            sql_type: "VARCHAR".to_owned(),
+            range: None,
+            choices: Some(choices.to_owned()),
+            line,
+        });
+    }
     let (sql_type, range) = match head.split_once(", ") {
         Some((type_and_unit, range)) => (type_and_unit, Some(range)),
         None => (head, None),
@@ -118,7 +128,7 @@ fn parameter(text: &str, line: usize) -> Result<ParameterDoc, (String, String)> 
         ),
         _ => None,
     };
-    Ok(ParameterDoc { name: name.to_owned(), text: rest.to_owned(), sql_type: sql_type.to_owned(), range, line })
+    Ok(ParameterDoc { name: name.to_owned(), text: rest.to_owned(), sql_type: sql_type.to_owned(), range, choices: None, line })
 }
 
 fn numeric_range(text: &str) -> Option<Range> {

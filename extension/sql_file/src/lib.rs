@@ -68,6 +68,8 @@ pub struct ParameterDoc {
     pub sql_type: String,
     /// The numeric range, when one is given.
     pub range: Option<Range>,
+    /// The texts allowed, as written: `long, short, any`.
+    pub choices: Option<String>,
     /// Line of the tag.
     pub line: usize,
 }

@@ -1,6 +1,6 @@
 //! The house rules of `sql/` that a machine can check.
 
-use crate::{Diagnostic, Diagnostics, Kind, Literal, SqlFile, stem};
+use crate::{Diagnostic, Diagnostics, Kind, Literal, SqlFile, statement::Guard, stem};
 
 /// What a scanner may read rows from besides its own steps: blocks in which nothing is later than the cutoff, and functions without bars.
 const SAFE: [&str; 6] = ["sessions_as_of", "visible_bars", "range", "generate_series", "unnest", "markets"];
@@ -40,23 +40,35 @@ pub(crate) fn check_alone(file: &SqlFile, name_line: usize, diagnostics: &mut Di
 fn check_guards(file: &SqlFile, files: &[SqlFile], mut add: impl FnMut(usize, String, String)) {
     for parameter in &file.parameters {
         let Some(doc) = file.parameter_doc(&parameter.name, files) else { continue };
-        let Some(range) = doc.range else { continue };
         let is_own = file.parameter_docs.iter().any(|own| own.name == parameter.name);
-        let function = format!(
-            "{}_in_range{}",
-            if doc.sql_type == "DOUBLE" { "number" } else { "integer" },
-            if parameter.default == Some(Literal::Null) { "_or_null" } else { "" }
-        );
-        let maximum = range.maximum.map_or("NULL".to_owned(), |maximum| maximum.to_string());
-        let expected = format!("{function}({}, {}, {maximum}, …)", doc.name, range.minimum);
+        let (expected, is_same): (String, Box<dyn Fn(&Guard) -> bool>) = match (&doc.range, &doc.choices) {
+            (Some(range), _) => {
+                let function = format!(
+                    "{}_in_range{}",
+                    if doc.sql_type == "DOUBLE" { "number" } else { "integer" },
+                    if parameter.default == Some(Literal::Null) { "_or_null" } else { "" }
+                );
+                let maximum = range.maximum.map_or("NULL".to_owned(), |maximum| maximum.to_string());
+                let expected = format!("{function}({}, {}, {maximum}, …)", doc.name, range.minimum);
+                let is_same = move |guard: &Guard| {
+                    guard.function == function
+                        && number(guard.minimum.as_ref()) == Some(range.minimum)
+                        && number(guard.maximum.as_ref()) == range.maximum
+                };
+                (expected, Box::new(is_same))
+            }
+            (None, Some(choices)) => {
+                let expected = format!("one_of({}, '{choices}', …)", doc.name);
+                let allowed = Some(Literal::Text(choices.clone()));
+                (expected, Box::new(move |guard: &Guard| guard.function == "one_of" && guard.minimum == allowed))
+            }
+            (None, None) => continue,
+        };
         let place = if is_own { format!("line {}", doc.line) } else { "the inherited documentation".to_owned() };
         let mut guarded = false;
         for guard in file.uses.guards.iter().filter(|guard| guard.parameter == doc.name) {
             guarded = true;
-            let same = guard.function == function
-                && number(guard.minimum.as_ref()) == Some(range.minimum)
-                && number(guard.maximum.as_ref()) == range.maximum;
-            if !same {
+            if !is_same(guard) {
                 let shown = |limit: &Option<Literal>| limit.as_ref().map_or("…".to_owned(), ToString::to_string);
                 let given = format!(
                     "guard {}({}, {}, {}, …), where {place} has another range",

@@ -15,11 +15,12 @@ use sqlparser::{
 
 use crate::{Diagnostics, Kind, Literal, Parameter};
 
-/// `integer_in_range(x, 1, 250, …)`: a parameter read through its guard.
+/// `integer_in_range(x, 1, 250, …)` or `one_of(x, 'long, short', …)`: a parameter read through its guard.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Guard {
     pub(crate) function: String,
     pub(crate) parameter: String,
+    /// Its second argument; of `one_of` the choices.
     pub(crate) minimum: Option<Literal>,
     pub(crate) maximum: Option<Literal>,
     pub(crate) line: usize,
@@ -187,7 +188,7 @@ fn literal(expression: &Expr) -> Option<Literal> {
 }
 
 fn is_guard(name: &str) -> bool {
-    matches!(name, "integer_in_range" | "number_in_range" | "integer_in_range_or_null" | "number_in_range_or_null")
+    matches!(name, "integer_in_range" | "number_in_range" | "integer_in_range_or_null" | "number_in_range_or_null" | "one_of")
 }
 
 /// Walks the body and notes what the rules need.

@@ -105,6 +105,11 @@ fn mistakes_are_named_with_their_line() {
             "session.number > period AND session.number >=",
             ":17: 'period' read without its guard; expected integer_in_range(period, 1, 250, …)",
         ),
+        (
+            "least DOUBLE %, 0 or more step 0.5: least rise. NULL: any.",
+            "least VARCHAR one of long, short: which side.",
+            ":18: guard number_in_range_or_null(least, 0, NULL, …), where line 8 has another range; expected one_of(least, 'long, short', …)",
+        ),
         ("@param least DOUBLE", "@param period DOUBLE", ":8: a second '@param period'; expected one for each parameter"),
         (
             "@param least",
