@@ -5,8 +5,10 @@
 
 mod clock;
 mod guards;
+mod indicators;
 mod registry;
 mod row_function;
+mod series;
 
 pub use row_function::caught;
 
@@ -21,6 +23,7 @@ fn entrypoint(extension: &Extension) -> Result<()> {
     caught("stockscan", || {
         guards::register(extension)?;
         clock::register(extension)?;
+        indicators::register(extension)?;
         registry::register(extension)
     })
 }
