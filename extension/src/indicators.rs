@@ -26,7 +26,7 @@ use ta_lib::{
 
 use crate::{
     row_function::{as_text, caught},
-    series::{ListColumn, ListOutput, Series},
+    series::{ListColumn, ListOutput, Series, lay_out},
 };
 
 /// The prices of a bar in TA-Lib's order.
@@ -354,8 +354,8 @@ impl Indicator {
         // SAFETY: `write_rows` makes the warm-up NULL, and `call` sees to it that TA-Lib has written the rest.
         Ok(unsafe {
             match self.info.outputs[index].kind {
-                OutputType::Real => Lists::Real(ListOutput::new(vector, lengths)?),
-                OutputType::Integer => Lists::Integer(ListOutput::new(vector, lengths)?),
+                OutputType::Real => Lists::Real(ListOutput::new(vector, 0, lengths)?),
+                OutputType::Integer => Lists::Integer(ListOutput::new(vector, 0, lengths)?),
             }
         })
     }
@@ -502,13 +502,7 @@ impl ScalarCallbacks for Indicator {
     ) -> Result<()> {
         caught(&self.name, || {
             let count = vectors.row_count()?;
-            for index in 0..self.inputs.len() {
-                // Lists that come compressed are laid out first.
-                let mut vector = vectors.get_untyped_vector_at_mut(index)?;
-                if vector.storage_kind() == duckdb_neo::vector::StorageKind::Other {
-                    vector.flatten()?;
-                }
-            }
+            lay_out(vectors, self.inputs.len())?;
             let columns = (0..self.inputs.len())
                 .map(|index| ListColumn::new(vectors.get_untyped_vector_at(index)?))
                 .collect::<Result<Vec<_>>>()?;
