@@ -30,10 +30,12 @@ pub(crate) fn register(extension: &Extension) -> Result<()> {
         ("above", "is above", |_, (value, level)| Some(value? > level?)),
         ("below", "is below", |_, (value, level)| Some(value? < level?)),
         ("crossed_above", "has crossed from not above to above", |before, (value, level)| {
-            Some(before.0? <= before.1? && value? > level?)
+            let (rose_to, from) = (value? > level?, before.0? <= before.1?);
+            Some(rose_to && from)
         }),
         ("crossed_below", "has crossed from not below to below", |before, (value, level)| {
-            Some(before.0? >= before.1? && value? < level?)
+            let (fell_to, from) = (value? < level?, before.0? >= before.1?);
+            Some(fell_to && from)
         }),
     ];
     for (name, verb, compare) in comparisons {
@@ -95,7 +97,7 @@ where
 {
     fn register(self, extension: &Extension, verb: &str, example: &str) -> Result<()> {
         let description = format!(
-            "For each bar, whether the series {verb} the level. NULL where either has no value that counts: NULL or NaN.\n\n\
+            "For each bar, whether the series {verb} the level. NULL where either is NULL or NaN, or, for a crossing, was so at the bar before.\n\n\
              @param series DOUBLE[]: numbers in the order of time.\n{}",
             L::DOCUMENTATION
         );
