@@ -158,12 +158,17 @@ impl Indicator {
     }
 
     fn return_type(&self, extension: &Extension, types: &Types) -> Result<LogicalType> {
-        let kinds: Vec<_> = self.info.outputs.iter().map(|output| match (output.kind, self.form) {
-            (OutputType::Real, Form::Series) => &types.numbers,
-            (OutputType::Integer, Form::Series) => &types.whole_numbers,
-            (OutputType::Real, Form::Last) => &types.number,
-            (OutputType::Integer, Form::Last) => &types.whole_number,
-        }).collect();
+        let kinds: Vec<_> = self
+            .info
+            .outputs
+            .iter()
+            .map(|output| match (output.kind, self.form) {
+                (OutputType::Real, Form::Series) => &types.numbers,
+                (OutputType::Integer, Form::Series) => &types.whole_numbers,
+                (OutputType::Real, Form::Last) => &types.number,
+                (OutputType::Integer, Form::Last) => &types.whole_number,
+            })
+            .collect();
         if self.outputs.len() == 1 {
             return Ok(kinds[0].clone());
         }
@@ -194,7 +199,9 @@ impl Indicator {
         let mut text = format!(
             "{} (TA-Lib's {}, {}). {what}. A bar with an input that is NULL, NaN or infinite is left out: it has no value, and the others \
              are what they were without it. NULL for a list that is NULL, and for a result that is not finite.",
-            info.hint, info.name, info.group.as_str()
+            info.hint,
+            info.name,
+            info.group.as_str()
         );
         if info.unst_id.is_some() || info.flags.contains(ta_lib::abstract_api::FuncFlags::PATH_DEPENDENT) {
             text.push_str(" The values remember where the series starts.");
@@ -503,9 +510,8 @@ impl ScalarCallbacks for Indicator {
         caught(&self.name, || {
             let count = vectors.row_count()?;
             lay_out(vectors, self.inputs.len())?;
-            let columns = (0..self.inputs.len())
-                .map(|index| ListColumn::new(vectors.get_untyped_vector_at(index)?))
-                .collect::<Result<Vec<_>>>()?;
+            let columns =
+                (0..self.inputs.len()).map(|index| ListColumn::new(vectors.get_untyped_vector_at(index)?)).collect::<Result<Vec<_>>>()?;
             let rows = (0..count).map(|row| self.row(&columns, row)).collect::<Result<Vec<_>>>()?;
             let text = String::logical_type(context)?;
             let options = |row: usize| match bind_data {
