@@ -102,7 +102,7 @@ active_sessions AS (
         AND sessions.volume / sessions.usual_volume >= number_in_range(min_relative_volume, 0, 100, 'scan_vwap', 'min_relative_volume')
 ),
 
-session_bars_in_order AS (
+sessions_with_bars AS (
     SELECT
         bar.session_date,
         bar.symbol,
@@ -135,12 +135,12 @@ session_bars_in_order AS (
 walked_sessions AS (
     SELECT
         active_sessions.*,
-        session_bars_in_order.bars,
-        list_sum(list_transform(session_bars_in_order.bars, lambda bar: bar.typical_price * bar.volume)) / active_sessions.volume AS vwap,
+        sessions_with_bars.bars,
+        list_sum(list_transform(sessions_with_bars.bars, lambda bar: bar.typical_price * bar.volume)) / active_sessions.volume AS vwap,
         -- The sums and the side are those after this bar, the runs those before it; so the last bar is walked twice. Runs above VWAP are
         -- positive, runs below it negative.
         list_reduce(
-            list_append(session_bars_in_order.bars, list_extract(session_bars_in_order.bars, -1)),
+            list_append(sessions_with_bars.bars, list_extract(sessions_with_bars.bars, -1)),
             lambda walk, bar, place: struct_pack(
                 traded_value := walk.traded_value + bar.typical_price * bar.volume,
                 volume := walk.volume + bar.volume,
@@ -161,9 +161,9 @@ walked_sessions AS (
                 run_start := CAST(0 AS BIGINT)
             )
         ) AS walk
-    FROM session_bars_in_order
+    FROM sessions_with_bars
     INNER JOIN active_sessions
-        ON active_sessions.session_date = session_bars_in_order.session_date AND active_sessions.symbol = session_bars_in_order.symbol
+        ON active_sessions.session_date = sessions_with_bars.session_date AND active_sessions.symbol = sessions_with_bars.symbol
 ),
 
 crosses AS (
