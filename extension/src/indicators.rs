@@ -26,7 +26,7 @@ use ta_lib::{
 
 use crate::{
     row_function::{as_text, caught},
-    series::{ListColumn, ListOutput, Series},
+    series::{ListColumn, ListOutput, Series, lay_out},
 };
 
 /// The prices of a bar in TA-Lib's order.
@@ -158,12 +158,17 @@ impl Indicator {
     }
 
     fn return_type(&self, extension: &Extension, types: &Types) -> Result<LogicalType> {
-        let kinds: Vec<_> = self.info.outputs.iter().map(|output| match (output.kind, self.form) {
-            (OutputType::Real, Form::Series) => &types.numbers,
-            (OutputType::Integer, Form::Series) => &types.whole_numbers,
-            (OutputType::Real, Form::Last) => &types.number,
-            (OutputType::Integer, Form::Last) => &types.whole_number,
-        }).collect();
+        let kinds: Vec<_> = self
+            .info
+            .outputs
+            .iter()
+            .map(|output| match (output.kind, self.form) {
+                (OutputType::Real, Form::Series) => &types.numbers,
+                (OutputType::Integer, Form::Series) => &types.whole_numbers,
+                (OutputType::Real, Form::Last) => &types.number,
+                (OutputType::Integer, Form::Last) => &types.whole_number,
+            })
+            .collect();
         if self.outputs.len() == 1 {
             return Ok(kinds[0].clone());
         }
@@ -194,7 +199,9 @@ impl Indicator {
         let mut text = format!(
             "{} (TA-Lib's {}, {}). {what}. A bar with an input that is NULL, NaN or infinite is left out: it has no value, and the others \
              are what they were without it. NULL for a list that is NULL, and for a result that is not finite.",
-            info.hint, info.name, info.group.as_str()
+            info.hint,
+            info.name,
+            info.group.as_str()
         );
         if info.unst_id.is_some() || info.flags.contains(ta_lib::abstract_api::FuncFlags::PATH_DEPENDENT) {
             text.push_str(" The values remember where the series starts.");
@@ -354,8 +361,8 @@ impl Indicator {
         // SAFETY: `write_rows` makes the warm-up NULL, and `call` sees to it that TA-Lib has written the rest.
         Ok(unsafe {
             match self.info.outputs[index].kind {
-                OutputType::Real => Lists::Real(ListOutput::new(vector, lengths)?),
-                OutputType::Integer => Lists::Integer(ListOutput::new(vector, lengths)?),
+                OutputType::Real => Lists::Real(ListOutput::new(vector, 0, lengths)?),
+                OutputType::Integer => Lists::Integer(ListOutput::new(vector, 0, lengths)?),
             }
         })
     }
@@ -502,16 +509,9 @@ impl ScalarCallbacks for Indicator {
     ) -> Result<()> {
         caught(&self.name, || {
             let count = vectors.row_count()?;
-            for index in 0..self.inputs.len() {
-                // Lists that come compressed are laid out first.
-                let mut vector = vectors.get_untyped_vector_at_mut(index)?;
-                if vector.storage_kind() == duckdb_neo::vector::StorageKind::Other {
-                    vector.flatten()?;
-                }
-            }
-            let columns = (0..self.inputs.len())
-                .map(|index| ListColumn::new(vectors.get_untyped_vector_at(index)?))
-                .collect::<Result<Vec<_>>>()?;
+            lay_out(vectors, self.inputs.len())?;
+            let columns =
+                (0..self.inputs.len()).map(|index| ListColumn::new(vectors.get_untyped_vector_at(index)?)).collect::<Result<Vec<_>>>()?;
             let rows = (0..count).map(|row| self.row(&columns, row)).collect::<Result<Vec<_>>>()?;
             let text = String::logical_type(context)?;
             let options = |row: usize| match bind_data {

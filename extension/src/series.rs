@@ -6,33 +6,44 @@ use std::ops::Range;
 
 use duckdb_neo::{
     Error, Result,
-    types::List,
-    vector::{Selection, Unknown, Vector, VectorReader, WritableVectorElement},
+    data_chunk::VectorCollection,
+    types::{List, TimestampValue},
+    vector::{Selection, StorageKind, Unknown, Vector, VectorElement, VectorReader, WritableVectorElement},
 };
 
+/// Makes the first arguments readable, whatever form they come in.
+pub(crate) fn lay_out(vectors: &mut VectorCollection, count: usize) -> Result<()> {
+    for index in 0..count {
+        let mut vector = vectors.get_untyped_vector_at_mut(index)?;
+        if vector.storage_kind() == StorageKind::Other {
+            vector.flatten()?;
+        }
+    }
+    Ok(())
+}
+
 /// A LIST argument.
-pub(crate) struct ListColumn<'a> {
-    lists: VectorReader<'a, List<f64>>,
-    elements: VectorReader<'a, f64>,
+pub(crate) struct ListColumn<'a, T: VectorElement = f64> {
+    lists: VectorReader<'a, List<T>>,
+    elements: VectorReader<'a, T>,
 }
 
 /// One list of it.
-#[derive(Clone, Copy)]
-pub(crate) struct Series<'a> {
-    column: &'a ListColumn<'a>,
+pub(crate) struct Series<'a, T: VectorElement = f64> {
+    column: &'a ListColumn<'a, T>,
     offset: usize,
     length: usize,
 }
 
-impl<'a> ListColumn<'a> {
+impl<'a, T: VectorElement> ListColumn<'a, T> {
     pub(crate) fn new(vector: &'a Vector<'a, Unknown>) -> Result<Self> {
-        let lists = vector.cast_ref::<List<f64>>()?;
+        let lists = vector.cast_ref::<List<T>>()?;
         let children = lists.children().ok_or_else(|| Error::invalid_input("a list without elements' storage"))?;
-        Ok(Self { lists: lists.reader()?, elements: children.get_vector_at::<f64>(0)?.reader()? })
+        Ok(Self { lists: lists.reader()?, elements: children.get_vector_at::<T>(0)?.reader()? })
     }
 
     /// The list of a row; `None` for NULL.
-    pub(crate) fn get(&'a self, row: usize) -> Result<Option<Series<'a>>> {
+    pub(crate) fn get(&'a self, row: usize) -> Result<Option<Series<'a, T>>> {
         if self.lists.is_null(row)? {
             return Ok(None);
         }
@@ -51,11 +62,18 @@ fn list_position(value: u64) -> usize {
     value as usize
 }
 
-impl<'a> Series<'a> {
+impl<'a, T: VectorElement> Series<'a, T> {
     pub(crate) fn len(&self) -> usize {
         self.length
     }
 
+    /// The element at a place; `None` for NULL.
+    pub(crate) fn element(&self, place: usize) -> Result<Option<T::Ref<'a>>> {
+        self.column.elements.get(self.offset + place)
+    }
+}
+
+impl<'a> Series<'a> {
     /// The numbers where they lie, if none of them is NULL, NaN or infinite and they lie in order.
     pub(crate) fn finite(&self) -> Option<&'a [f64]> {
         let elements = &self.column.elements;
@@ -76,14 +94,31 @@ impl<'a> Series<'a> {
 
     /// The number at a place, unless it is NULL, NaN or infinite.
     pub(crate) fn number(&self, place: usize) -> Result<Option<f64>> {
-        Ok(self.column.elements.get(self.offset + place)?.copied().filter(|number| number.is_finite()))
+        Ok(self.element(place)?.copied().filter(|number| number.is_finite()))
     }
 }
 
 /// A number that lies in DuckDB's memory as it is here.
-pub(crate) trait Element: Copy + Default + for<'a> WritableVectorElement<Write<'a> = Self> {}
-impl Element for f64 {}
-impl Element for i32 {}
+pub(crate) trait Element: Copy + for<'a> WritableVectorElement<Write<'a> = Self> {
+    /// What lies where there is NULL.
+    const ZERO: Self;
+}
+
+impl Element for f64 {
+    const ZERO: Self = 0.0;
+}
+
+impl Element for i32 {
+    const ZERO: Self = 0;
+}
+
+impl Element for bool {
+    const ZERO: Self = false;
+}
+
+impl Element for TimestampValue {
+    const ZERO: Self = TimestampValue(0);
+}
 
 /// A LIST result that is filled in place: one list a row, one after the other.
 pub(crate) struct ListOutput<'a, T: Element> {
@@ -91,36 +126,44 @@ pub(crate) struct ListOutput<'a, T: Element> {
     elements: *mut T,
     nulls: Vec<Range<usize>>,
     values: Vec<(usize, T)>,
+    /// Where in the child the lists of this output start; positions count from here.
+    start: usize,
     total: usize,
 }
 
 impl<'a, T: Element> ListOutput<'a, T> {
-    /// Makes room for lists of these lengths; `None` is a NULL instead of a list.
+    /// Makes room for lists of these lengths in the rows from `first_row` on; `None` is a NULL instead of a list. Rows before keep theirs.
     ///
     /// # Safety
     /// Every element must be written through [`Self::elements`] or [`Self::set_nulls`] before [`Self::finish`].
-    pub(crate) unsafe fn new(vector: Vector<'a, Unknown>, lengths: &[Option<usize>]) -> Result<Self> {
+    pub(crate) unsafe fn new(vector: Vector<'a, Unknown>, first_row: usize, lengths: &[Option<usize>]) -> Result<Self> {
         let mut vector = vector.cast::<List<T>>()?;
-        vector.set_size(lengths.len())?;
+        if vector.len() < first_row + lengths.len() {
+            vector.set_size(first_row + lengths.len())?;
+        }
         let total = lengths.iter().flatten().sum();
-        // SAFETY: the caller writes every element.
-        unsafe { vector.set_child_size(total)? };
+        let start = match (first_row, vector.children()) {
+            (1.., Some(children)) => children.get_untyped_vector_at(0)?.len(),
+            _ => 0,
+        };
+        // SAFETY: the caller writes every element that is new.
+        unsafe { vector.set_child_size(start + total)? };
         {
             let mut writer = vector.writer()?;
             let entries = writer.as_mut_ptr().cast::<[u64; 2]>();
-            let mut offset = 0;
-            for (row, length) in lengths.iter().enumerate() {
+            let mut offset = start as u64;
+            for (row, length) in (first_row..).zip(lengths) {
                 // SAFETY: the vector has this many rows, and an entry is an offset and a length.
                 unsafe { entries.add(row).write([offset, length.unwrap_or(0) as u64]) };
                 offset += length.unwrap_or(0) as u64;
             }
-            for row in lengths.iter().enumerate().filter(|(_, length)| length.is_none()).map(|(row, _)| row) {
+            for (row, _) in (first_row..).zip(lengths).filter(|(_, length)| length.is_none()) {
                 writer.set(row, None)?;
             }
         }
         let mut children = vector.children_mut().ok_or_else(|| Error::invalid_input("a list without elements' storage"))?;
         let elements = children.get_vector_at_mut::<T>(0)?.writer()?.as_mut_ptr().cast::<T>();
-        Ok(Self { vector, elements, nulls: Vec::new(), values: Vec::new(), total })
+        Ok(Self { vector, elements, nulls: Vec::new(), values: Vec::new(), start, total })
     }
 
     /// Elements from a position on, to be written.
@@ -131,12 +174,12 @@ impl<'a, T: Element> ListOutput<'a, T> {
         }
         // SAFETY: the child has `total` elements and is not resized while this lives; the borrow of self keeps slices apart. Any bits
         // make a number.
-        unsafe { std::slice::from_raw_parts_mut(self.elements.add(position), count) }
+        unsafe { std::slice::from_raw_parts_mut(self.elements.add(self.start + position), count) }
     }
 
     /// Makes elements NULL.
     pub(crate) fn set_nulls(&mut self, positions: Range<usize>) {
-        self.elements(positions.start, positions.len()).fill(T::default());
+        self.elements(positions.start, positions.len()).fill(T::ZERO);
         self.nulls.push(positions);
     }
 
@@ -153,10 +196,10 @@ impl<'a, T: Element> ListOutput<'a, T> {
         let mut child = children.get_vector_at_mut::<T>(0)?;
         let mut writer = child.writer()?;
         for position in self.nulls.drain(..).flatten() {
-            writer.set(position, None)?;
+            writer.set(self.start + position, None)?;
         }
         for (position, value) in self.values.drain(..) {
-            writer.set(position, Some(value))?;
+            writer.set(self.start + position, Some(value))?;
         }
         Ok(())
     }
