@@ -18,9 +18,11 @@ ARGUMENTS = {
     "volume_spike": {"spike_bars": 1},
 }
 
-# These compare a session's bars with each other, so that longer bars are other hits, and where a session is one bar there are none; and these
-# look at no other session.
+# Scanners of what happens within a session: where a session is one bar they have no row. Those that compare its bars with each other have
+# other rows for longer bars, too.
+WITHIN_A_SESSION = {"opening_range", "vwap", "volume_spike"}
 AMONG_BARS = {"vwap", "volume_spike"}
+# These look at no other session.
 ONE_SESSION_IS_ENOUGH = {"volume_spike"}
 
 # A scanner that a user might write: the stocks that trade above the highest high of the last two sessions.
@@ -382,7 +384,7 @@ def test_longer_bars_are_scanned(market, scanners, bar_minutes, cutoff_time):
     for scanner in scanners:
         dates = {"scan_date": "2024-11-19", "end_date": "2025-01-15"}
         rows = scanner.rows(market, **dates, source="longer", bar_minutes=bar_minutes, cutoff_time=cutoff_time)
-        if bar_minutes == 1440 and scanner.name in AMONG_BARS:
+        if bar_minutes == 1440 and scanner.name in WITHIN_A_SESSION:
             assert rows == [], scanner.name
             continue
         assert len(rows) > 10, scanner.name
