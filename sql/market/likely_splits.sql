@@ -28,7 +28,14 @@
 -- @column volume_ratio times, shares traded over their median in them; NULL if that is 0.
 -- @example FROM likely_splits()
 -- @example SELECT symbol, ex_date, ratio_text FROM likely_splits(session_start := '09:15', session_end := '15:30')
-CREATE MACRO likely_splits(source := 'bars', bar_minutes := 1, session_start := NULL, session_end := NULL, symbols := NULL) AS TABLE
+CREATE MACRO likely_splits(
+    source := 'bars',
+    bar_minutes := 1,
+    session_start := NULL,
+    session_end := NULL,
+    symbols := NULL,
+    called_by := 'likely_splits'
+) AS TABLE
 WITH symbol_sessions AS (
     SELECT
         bar.symbol,
@@ -46,7 +53,7 @@ WITH symbol_sessions AS (
         session_start := session_start,
         session_end := session_end,
         symbols := symbols,
-        called_by := 'likely_splits'
+        called_by := called_by
     ) AS bar
     GROUP BY bar.symbol, bar.session_date
 ),
