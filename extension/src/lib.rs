@@ -8,6 +8,7 @@ mod guards;
 mod registry;
 mod row_function;
 
+pub use registry::{FUNCTIONS, Function, Parameter};
 pub use row_function::caught;
 
 use duckdb_loadable_macros::duckdb_entrypoint_c_api_v2;
