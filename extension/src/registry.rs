@@ -35,6 +35,14 @@ pub struct Parameter {
     pub documentation: &'static str,
 }
 
+impl Parameter {
+    /// Whether the caller must give it.
+    #[must_use]
+    pub fn is_required(&self) -> bool {
+        self.default.is_none()
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 #[expect(dead_code, reason = "the files of sql/ decide which kinds of defaults there are")]
 enum Default {

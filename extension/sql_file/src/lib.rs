@@ -213,6 +213,12 @@ impl SqlFile {
         })
     }
 
+    /// Line on which the body first reads this relation or function.
+    #[must_use]
+    pub fn line_of(&self, relation: &str) -> Option<usize> {
+        self.uses.relations.iter().find(|used| used.name == relation).map(|used| used.line)
+    }
+
     /// The scanners that its body reads, in lower case.
     pub fn scanners_read(&self) -> impl Iterator<Item = &str> {
         self.uses.relations.iter().map(|relation| relation.name.as_str()).filter(|name| name.starts_with("scan_"))
@@ -292,6 +298,15 @@ pub fn check_together(files: &[SqlFile], built_in: &[BuiltIn]) -> Vec<Diagnostic
     rules::check_together(files, built_in)
 }
 
+/// What is wrong with a macro of a database.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MacroMistakes {
+    /// What it reads, or does not hand on, so that nothing keeps bars after the cutoff out of it.
+    pub reading: Vec<Diagnostic>,
+    /// Guards and columns.
+    pub others: Vec<Diagnostic>,
+}
+
 /// Checks a scanner that is a macro in a database, as far as the rules can apply to one: what it reads, guards, qualified columns.
 ///
 /// `parameters` are names with defaults as SQL text; `documentation` is its comment, whose `@param` lines count. A parameter that it does
@@ -303,7 +318,7 @@ pub fn check_macro(
     documentation: &str,
     body: &str,
     built_in: &[BuiltIn],
-) -> Vec<Diagnostic> {
+) -> MacroMistakes {
     let signature: Vec<String> = parameters
         .iter()
         .map(|(name, default)| format!("\"{name}\"{}", default.as_ref().map_or(String::new(), |default| format!(" := {default}"))))
@@ -311,7 +326,7 @@ pub fn check_macro(
     let mut diagnostics = Diagnostics { path: name.to_owned(), found: Vec::new() };
     let Some(statement) = statement::read(&format!("CREATE MACRO \"{name}\"({}) AS TABLE {body}", signature.join(", ")), &mut diagnostics)
     else {
-        return diagnostics.found;
+        return MacroMistakes { reading: Vec::new(), others: diagnostics.found };
     };
     let scanners = built_in.iter().filter(|function| function.name.starts_with("scan_"));
     let file = SqlFile {
@@ -332,9 +347,10 @@ pub fn check_macro(
         body_line: statement.body_line,
         uses: statement.uses,
     };
-    rules::check_use(&file, built_in, &mut diagnostics);
-    diagnostics.found.dedup();
-    diagnostics.found
+    let mut mistakes = rules::check_use(&file, built_in);
+    mistakes.others.splice(0..0, diagnostics.found);
+    mistakes.others.dedup_by(|one, other| one.given == other.given);
+    mistakes
 }
 
 fn folder(path: &str) -> String {

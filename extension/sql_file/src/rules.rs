@@ -1,6 +1,6 @@
 //! The house rules of `sql/` that a machine can check.
 
-use crate::{BuiltIn, Diagnostic, Diagnostics, Kind, Literal, SqlFile, statement::Guard, stem};
+use crate::{BuiltIn, Diagnostic, Diagnostics, Kind, Literal, MacroMistakes, SqlFile, statement::Guard, stem};
 
 /// What a scanner may read rows from besides its own steps: blocks in which nothing is later than the cutoff, and functions without bars.
 const SAFE: [&str; 6] = ["sessions_as_of", "visible_bars", "range", "generate_series", "unnest", "markets"];
@@ -168,9 +168,12 @@ fn number(literal: Option<&Literal>) -> Option<f64> {
 }
 
 /// The rules that need nothing but what the body uses.
-pub(crate) fn check_use(file: &SqlFile, built_in: &[BuiltIn], diagnostics: &mut Diagnostics) {
-    check_guards(file, &[], built_in, |line, given, expected| diagnostics.add(line, given, expected));
-    check_reading(file, |line, given, expected| diagnostics.add(line, given, expected));
+pub(crate) fn check_use(file: &SqlFile, built_in: &[BuiltIn]) -> MacroMistakes {
+    let found = |line, given, expected| Diagnostic { path: file.path.clone(), line, given, expected };
+    let mut mistakes = MacroMistakes::default();
+    check_reading(file, |line, given, expected| mistakes.reading.push(found(line, given, expected)));
+    check_guards(file, &[], built_in, |line, given, expected| mistakes.others.push(found(line, given, expected)));
+    mistakes
 }
 
 pub(crate) fn check_together(files: &[SqlFile], built_in: &[BuiltIn]) -> Vec<Diagnostic> {
@@ -203,7 +206,8 @@ pub(crate) fn check_together(files: &[SqlFile], built_in: &[BuiltIn]) -> Vec<Dia
         check_guards(file, files, built_in, &mut add);
         if is_scanner(file) {
             check_reading(file, &mut add);
-            for relation in file.uses.relations.iter().filter(|relation| relation.name.starts_with("scan_") && relation.handed_on.is_some()) {
+            for relation in file.uses.relations.iter().filter(|relation| relation.name.starts_with("scan_") && relation.handed_on.is_some())
+            {
                 if !is_known(&relation.name) {
                     add(
                         relation.line,

@@ -140,11 +140,7 @@ fn mistakes_are_named_with_their_line() {
             "@param leest",
             ":8: '@param leest' which the signature does not have; expected one of scan_date, period, least, label, share",
         ),
-        (
-            COLUMNS,
-            "",
-            ":1: a table macro without columns in its header; expected '@column name unit, meaning' for each column",
-        ),
+        (COLUMNS, "", ":1: a table macro without columns in its header; expected '@column name unit, meaning' for each column"),
         ("-- @example FROM scan_good('2025-01-15')\n", "", ":15: a header without an example; expected at least one '@example'"),
         ("@source A book.", "@source", ":15: '@source' without text; expected text behind the tag"),
         ("CREATE MACRO scan_good", "CREATE MACRO scan_god", ":17: macro 'scan_god'; expected 'scan_good', the file's stem"),
@@ -159,7 +155,11 @@ fn mistakes_are_named_with_their_line() {
             "",
             ":16: parameter 'scan_date' without documentation; expected '@param scan_date TYPE unit, range: meaning', or '@inherit'",
         ),
-        ("@inherit block", "@inherit blocks", ":5: '@inherit blocks'; expected the name of another file, or of a function that is built in"),
+        (
+            "@inherit block",
+            "@inherit blocks",
+            ":5: '@inherit blocks'; expected the name of another file, or of a function that is built in",
+        ),
         (
             "FROM sessions_as_of(scan_date",
             "FROM query_table(scan_date",
@@ -185,7 +185,11 @@ fn mistakes_are_named_with_their_line() {
             "",
             ":13: columns that end with price, volume, probability_score; expected volume, probability_score, rank",
         ),
-        ("(scan_date, period := 5", "(scan_date := NULL, period := 5", ":17: a scanner without parameter 'scan_date'; expected 'scan_date'"),
+        (
+            "(scan_date, period := 5",
+            "(scan_date := NULL, period := 5",
+            ":17: a scanner without parameter 'scan_date'; expected 'scan_date'",
+        ),
         (
             "FROM sessions_as_of(scan_date, sessions := period)",
             "FROM scan_other(scan_date, sessions := period)",
@@ -247,7 +251,10 @@ fn a_file_of_a_users_own_inherits_from_what_is_built_in() {
     };
     assert_eq!(check("mine/scan_good.sql", GOOD, std::slice::from_ref(&block)), Vec::<String>::new());
     let clash = [block.clone(), BuiltIn::new("scan_good", [])];
-    assert_eq!(check("mine/scan_good.sql", GOOD, &clash), ["mine/scan_good.sql:17: 'scan_good', which is built in; expected a name of its own"]);
+    assert_eq!(
+        check("mine/scan_good.sql", GOOD, &clash),
+        ["mine/scan_good.sql:17: 'scan_good', which is built in; expected a name of its own"]
+    );
     // What a scanner may read does not depend on the folder's name.
     let reading = GOOD.replace("FROM sessions_as_of(scan_date, sessions := period) AS session", "FROM bars AS session");
     assert_eq!(
@@ -279,11 +286,15 @@ fn a_file_without_anything_is_named_once() {
 
 #[test]
 fn a_macro_in_a_database_is_held_to_what_can_apply_to_it() {
-    let built_in = [BuiltIn::new("scan_other", [("scan_date", "DATE: the session."), ("min_price", "DOUBLE currency, 0 or more step 1: lowest price.")])];
+    let built_in = [BuiltIn::new(
+        "scan_other",
+        [("scan_date", "DATE: the session."), ("min_price", "DOUBLE currency, 0 or more step 1: lowest price.")],
+    )];
     let check = |documentation: &str, body: &str| -> Vec<String> {
         let parameters = [("scan_date", None), ("min_price", Some("50")), ("label", Some("'it''s; a := b: c'"))]
             .map(|(name, default): (&str, Option<&str>)| (name.to_owned(), default.map(str::to_owned)));
-        check_macro("scan_mine", &parameters, documentation, body, &built_in).iter().map(|found| format!("{}; expected {}", found.given, found.expected)).collect()
+        let found = check_macro("scan_mine", &parameters, documentation, body, &built_in);
+        found.reading.iter().chain(&found.others).map(|found| format!("{}; expected {}", found.given, found.expected)).collect()
     };
     let body = "SELECT s.symbol FROM sessions_as_of(scan_date) AS s WHERE s.price >= number_in_range(min_price, 0, NULL, 'scan_mine', 'min_price')";
     assert_eq!(check("", body), Vec::<String>::new());
@@ -299,9 +310,9 @@ fn a_macro_in_a_database_is_held_to_what_can_apply_to_it() {
     assert_eq!(
         check("@param label := 'it''s; a := b: c' VARCHAR one of a, b: which.\n@param min_price DOUBLE: any.", "SELECT symbol FROM bars"),
         [
+            "a scanner that reads 'bars'; expected a building block or a step of its own",
             "unqualified column 'symbol'; expected the relation before it, as in 'bar.symbol'",
-            "range of 'label' that nothing checks; expected one_of(label, 'a, b', …) where it is used",
-            "a scanner that reads 'bars'; expected a building block or a step of its own"
+            "range of 'label' that nothing checks; expected one_of(label, 'a, b', …) where it is used"
         ]
     );
 }
