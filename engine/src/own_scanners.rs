@@ -8,7 +8,7 @@ use std::{fmt, fs, io, path::Path};
 
 use arrow::datatypes::Schema;
 use duckdb::Connection;
-use stockscan_sql_file::{BuiltIn, Diagnostic, SqlFile, check_macro, check_together, parse};
+use stockscan_sql_file::{BLOCKS, BuiltIn, Diagnostic, SqlFile, check_macro, check_together, parse};
 
 use crate::{
     Engine, Error, Result,
@@ -18,9 +18,6 @@ use crate::{
 
 /// The columns that every scanner's result has: the first three at its start, the others at its end.
 const REQUIRED_COLUMNS: [&str; 6] = ["scan_date", "symbol", "price", "volume", "probability_score", "rank"];
-
-/// The blocks that a scanner may read.
-const BLOCKS: [&str; 2] = ["sessions_as_of", "visible_bars"];
 
 /// A date for calls that are planned and not run.
 const SOME_DATE: &str = "2000-01-03";
@@ -226,7 +223,8 @@ fn with_stand_ins(connection: &Connection, is_idle: bool, work: impl FnOnce() ->
         "PRAGMA disable_optimizer;
          CREATE TEMP TABLE bars (symbol VARCHAR, ts TIMESTAMP, open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE, volume BIGINT)",
     )?;
-    for block in stockscan::FUNCTIONS.iter().filter(|function| BLOCKS.contains(&function.name)) {
+    // sessions_as_of comes first, and the others stand on it.
+    for block in BLOCKS.iter().filter_map(|name| stockscan::FUNCTIONS.iter().find(|function| function.name == *name)) {
         let name = block.name;
         let columns: Vec<String> = columns(connection, &format!("FROM {name}(scan_date := '{SOME_DATE}')"))?
             .into_iter()

@@ -10,6 +10,8 @@ mod statement;
 
 use std::fmt;
 
+pub use rules::BLOCKS;
+
 /// Whether a macro is called like a scalar function or like a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

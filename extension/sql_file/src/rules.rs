@@ -2,8 +2,11 @@
 
 use crate::{BuiltIn, Diagnostic, Diagnostics, Kind, Literal, MacroMistakes, SqlFile, statement::Guard, stem};
 
-/// What a scanner may read rows from besides its own steps: blocks in which nothing is later than the cutoff, and functions without bars.
-const SAFE: [&str; 6] = ["sessions_as_of", "visible_bars", "range", "generate_series", "unnest", "markets"];
+/// The blocks that a scanner may read: nothing in them is later than the cutoff.
+pub const BLOCKS: [&str; 3] = ["sessions_as_of", "session_series", "visible_bars"];
+
+/// Functions without bars, which it may read as well.
+const WITHOUT_BARS: [&str; 4] = ["range", "generate_series", "unnest", "markets"];
 
 /// Parameters that a scanner hands on to the blocks that it reads, if it has them.
 const HANDED_ON: [&str; 7] = ["cutoff_time", "end_date", "source", "bar_minutes", "session_start", "session_end", "symbols"];
@@ -69,12 +72,15 @@ fn check_shape(file: &SqlFile, diagnostics: &mut Diagnostics) {
     }
 }
 
+/// Whether a guard is the one that the documentation asks for.
+type IsSame<'a> = Box<dyn Fn(&Guard) -> bool + 'a>;
+
 /// A documented range, inherited or not, is the range that is enforced: nothing reads the parameter around its guard.
 fn check_guards(file: &SqlFile, files: &[SqlFile], built_in: &[BuiltIn], mut add: impl FnMut(usize, String, String)) {
     for parameter in &file.parameters {
         let Some(doc) = file.parameter_doc(&parameter.name, files, built_in) else { continue };
         let is_own = file.parameter_docs.iter().any(|own| own.name == parameter.name);
-        let (expected, is_same): (String, Box<dyn Fn(&Guard) -> bool>) = match (&doc.range, &doc.choices) {
+        let (expected, is_same): (String, IsSame<'_>) = match (&doc.range, &doc.choices) {
             (Some(range), _) => {
                 let function = format!(
                     "{}_in_range{}",
@@ -140,13 +146,14 @@ fn check_reading(file: &SqlFile, mut add: impl FnMut(usize, String, String)) {
             }
             continue;
         };
-        if !is_scanner && !SAFE.contains(&relation.name.as_str()) {
+        let is_block = BLOCKS.contains(&relation.name.as_str());
+        if !is_scanner && !is_block && !WITHOUT_BARS.contains(&relation.name.as_str()) {
             add(
                 relation.line,
                 format!("a scanner that reads {}()", relation.name),
-                "a building block that applies the cutoff: sessions_as_of() or visible_bars()".to_owned(),
+                "a building block that applies the cutoff: sessions_as_of(), session_series() or visible_bars()".to_owned(),
             );
-        } else if is_scanner || matches!(relation.name.as_str(), "sessions_as_of" | "visible_bars") {
+        } else if is_scanner || is_block {
             let has = |name: &&str| file.parameters.iter().any(|parameter| parameter.name == **name);
             for missing in HANDED_ON.iter().filter(|name| has(name) && !handed_on.iter().any(|handed| handed == *name)) {
                 add(
