@@ -13,7 +13,11 @@ CUTOFF = "09:50"
 
 # Limits that let as many stocks through as there are, for scanners that have them.
 WIDE_OPEN = {"min_price": 0, "max_price": 1_000_000, "min_volume": 0, "max_results_per_day": 10000, "min_probability_score": 0}
-ARGUMENTS = {"breakout": {"resistance_break_pct": 0, "breakout_volume_ratio": 0, "consolidation_period": 4}}
+ARGUMENTS = {
+    "breakout": {"resistance_break_pct": 0, "breakout_volume_ratio": 0, "consolidation_period": 4},
+    "momentum": {"lookback_sessions": 12, "skip_sessions": 2},
+    "new_high": {"lookback_sessions": 12, "lookback_days": 5},
+}
 
 # A scanner that a user might write: the stocks that trade above the highest high of the last two sessions.
 USER_MACRO = """
