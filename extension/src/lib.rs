@@ -4,9 +4,13 @@
 //! `static`). It keeps no connection and no state of its own.
 
 mod clock;
+mod conditions;
 mod guards;
+mod indicators;
 mod registry;
 mod row_function;
+mod series;
+mod time_series;
 
 pub use row_function::caught;
 
@@ -21,6 +25,9 @@ fn entrypoint(extension: &Extension) -> Result<()> {
     caught("stockscan", || {
         guards::register(extension)?;
         clock::register(extension)?;
+        indicators::register(extension)?;
+        time_series::register(extension)?;
+        conditions::register(extension)?;
         registry::register(extension)
     })
 }

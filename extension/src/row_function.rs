@@ -85,7 +85,7 @@ impl<R: Output> RowFunction<R> {
     }
 }
 
-fn as_text(value: &Value, context: &Context, text: &LogicalType) -> Result<Option<String>> {
+pub(crate) fn as_text(value: &Value, context: &Context, text: &LogicalType) -> Result<Option<String>> {
     if value.is_null()? { Ok(None) } else { context.value_cast(value, text)?.get::<String>() }
 }
 

@@ -3,7 +3,7 @@
 use crate::{Diagnostic, Diagnostics, Kind, Literal, SqlFile, statement::Guard, stem};
 
 /// What a scanner may read rows from besides its own steps: blocks in which nothing is later than the cutoff, and functions without bars.
-const SAFE: [&str; 6] = ["sessions_as_of", "visible_bars", "range", "generate_series", "unnest", "markets"];
+const SAFE: [&str; 7] = ["sessions_as_of", "session_series", "visible_bars", "range", "generate_series", "unnest", "markets"];
 
 /// Parameters that a scanner hands on to the blocks that it reads, if it has them.
 const HANDED_ON: [&str; 7] = ["cutoff_time", "end_date", "source", "bar_minutes", "session_start", "session_end", "symbols"];
@@ -109,7 +109,7 @@ fn check_reading(file: &SqlFile, mut add: impl FnMut(usize, String, String)) {
                 format!("a scanner that reads {}()", relation.name),
                 "a building block that applies the cutoff: sessions_as_of() or visible_bars()".to_owned(),
             );
-        } else if is_scanner || matches!(relation.name.as_str(), "sessions_as_of" | "visible_bars") {
+        } else if is_scanner || matches!(relation.name.as_str(), "sessions_as_of" | "session_series" | "visible_bars") {
             let has = |name: &&str| file.parameters.iter().any(|parameter| parameter.name == **name);
             for missing in HANDED_ON.iter().filter(|name| has(name) && !handed_on.iter().any(|handed| handed == *name)) {
                 add(

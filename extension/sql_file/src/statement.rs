@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use sqlparser::{
     ast::{
-        Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, MacroDefinition, ObjectName, OneOrManyWithParens, Query, Spanned,
-        Statement, TableFactor, UnaryOperator, Value, Visit, Visitor,
+        AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, MacroDefinition, ObjectName, OneOrManyWithParens,
+        Query, Spanned, Statement, TableFactor, UnaryOperator, Value, Visit, Visitor,
     },
     dialect::DuckDbDialect,
     keywords::Keyword,
@@ -285,6 +285,19 @@ impl Visitor for BodyReader<'_> {
                     self.exempt.push((identifier.span.start.line, identifier.span.start.column));
                 }
             }
+            // `bar.closes[1]`: what stands before a dot is a relation, what stands behind it a column or field.
+            Expr::CompoundFieldAccess { root, access_chain } => {
+                let mut names: Vec<&Expr> =
+                    access_chain.iter().filter_map(|access| if let AccessExpr::Dot(name) = access { Some(name) } else { None }).collect();
+                if let Some(AccessExpr::Dot(_)) = access_chain.first() {
+                    names.push(root);
+                }
+                for name in names {
+                    if let Expr::Identifier(identifier) = name {
+                        self.exempt.push((identifier.span.start.line, identifier.span.start.column));
+                    }
+                }
+            }
             Expr::Lambda(lambda) => match &lambda.params {
                 OneOrManyWithParens::One(one) => self.lambda_parameters.push(one.name.value.clone()),
                 OneOrManyWithParens::Many(many) => {
@@ -298,7 +311,7 @@ impl Visitor for BodyReader<'_> {
                     if !self.exempt.contains(&place) {
                         self.uses.bare_uses.push((identifier.value.clone(), line));
                     }
-                } else if !self.lambda_parameters.contains(&identifier.value) {
+                } else if !self.exempt.contains(&place) && !self.lambda_parameters.contains(&identifier.value) {
                     self.unqualified.push((identifier.value.clone(), line));
                 }
             }

@@ -80,6 +80,13 @@ fn the_description_holds_defaults_and_inherited_parameters() {
 }
 
 #[test]
+fn a_subscript_does_not_hide_the_relation_before_a_column() {
+    for good in ["session.numbers[1] >=", "session.numbers[session.place].label >=", "session.periods.period[1] >="] {
+        assert_eq!(mistakes("session.number >=", good), Vec::<String>::new(), "{good}");
+    }
+}
+
+#[test]
 fn mistakes_are_named_with_their_line() {
     let cases = [
         ("-- A stock that is worth a look.", "--", "sql/scanners/scan_good.sql:1: first line '--'; expected '-- ' and one sentence"),
@@ -127,6 +134,7 @@ fn mistakes_are_named_with_their_line() {
         ("CREATE MACRO scan_good", "CREATE OR REPLACE MACRO scan_good", ":12: another statement; expected CREATE MACRO name(…) AS …"),
         ("> 0;", "> 0; SELECT 1;", ":12: 2 statements; expected one CREATE MACRO"),
         ("SELECT session.symbol", "SELECT symbol", ":14: unqualified column 'symbol'; expected the relation before it, as in 'bar.symbol'"),
+        ("session.number >=", "number[1] >=", ":17: unqualified column 'number'; expected the relation before it"),
         ("lambda x: x + 1)) > 0", "lambda x: x + 1)) > x", ":19: unqualified column 'x'; expected the relation before it"),
         ("period := 5", "period := 2 + 3", ":12: default of 'period'; expected NULL, a number, a text or a boolean"),
         ("FROM sessions_as_of(", "FROM sessions_as_of(,", ":15: sql parser error"),

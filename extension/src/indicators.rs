@@ -1,0 +1,764 @@
+//! Every function of TA-Lib as SQL functions over lists: `ti_rsi(closes, 14)` for the whole series, `ti_rsi_last(closes, 14)` for its end.
+//!
+//! They are registered from TA-Lib's own list of functions; nothing here names one of them. How lists are read and written is in
+//! [`crate::series`].
+
+use std::{fmt::Write as _, sync::LazyLock};
+
+use duckdb_neo::{
+    DuckDBType, Error, Parameters, QueryParameter, Result,
+    bind_arguments::BindArguments,
+    connection::{Context, FFILink},
+    data_chunk::VectorCollection,
+    enums::FunctionProperty,
+    extension::Extension,
+    logical_type::LogicalType,
+    scalar::{ScalarBindCallbacks, ScalarCallbacks, ScalarFunctionBuilder},
+    signature::{FunctionDocumentationBuilder, FunctionParameter, SignatureBuilder},
+    types::{Any, List},
+    value::Value,
+    vector::{Unknown, Vector},
+};
+use ta_lib::{
+    Core, RetCode,
+    abstract_api::{FUNCS, FuncInfo, InputFlags, InputType, OptInputInfo, OptInputType, OutputType, ParamHolder},
+};
+
+use crate::{
+    row_function::{as_text, caught},
+    series::{ListColumn, ListOutput, Series, lay_out},
+};
+
+/// The prices of a bar in TA-Lib's order.
+const PRICES: [(InputFlags, &str); 5] = [
+    (InputFlags::PRICE_OPEN, "open"),
+    (InputFlags::PRICE_HIGH, "high"),
+    (InputFlags::PRICE_LOW, "low"),
+    (InputFlags::PRICE_CLOSE, "close"),
+    (InputFlags::PRICE_VOLUME, "volume"),
+];
+
+/// Limits from which on TA-Lib means none.
+const UNLIMITED: f64 = 3e37;
+
+/// TA-Lib with its own defaults: no unstable period is cut off.
+static TA_LIB: LazyLock<Core> = LazyLock::new(Core::new);
+
+/// Registers both forms of every function.
+pub(crate) fn register(extension: &Extension) -> Result<()> {
+    let types = Types {
+        numbers: List::<f64>::logical_type(extension)?,
+        whole_numbers: List::<i32>::logical_type(extension)?,
+        number: f64::logical_type(extension)?,
+        whole_number: i32::logical_type(extension)?,
+        any: Any::logical_type(extension)?,
+    };
+    for info in FUNCS {
+        for form in [Form::Series, Form::Last] {
+            Indicator::new(info, form).register(extension, &types)?;
+        }
+    }
+    Ok(())
+}
+
+/// Types of arguments and results, made once: registering hundreds of functions is most of what loading costs.
+struct Types {
+    numbers: LogicalType,
+    whole_numbers: LogicalType,
+    number: LogicalType,
+    whole_number: LogicalType,
+    any: LogicalType,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    /// A value for each bar, as a list.
+    Series,
+    /// The value of the last bar.
+    Last,
+}
+
+struct Indicator {
+    info: &'static FuncInfo,
+    form: Form,
+    name: String,
+    /// Names of the lists that it takes.
+    inputs: Vec<String>,
+    /// Names of the values that it gives.
+    outputs: Vec<String>,
+}
+
+/// The value of an option, and how long the warm-up is with all of them.
+#[derive(Clone, PartialEq)]
+struct Options {
+    values: Vec<OptionValue>,
+    warm_up: usize,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum OptionValue {
+    Integer(i32),
+    Real(f64),
+}
+
+/// The numbers of one output.
+#[derive(Default)]
+struct Buffer {
+    real: Vec<f64>,
+    integer: Vec<i32>,
+}
+
+/// Where the numbers of one output go.
+enum Target<'a> {
+    Real(&'a mut [f64]),
+    Integer(&'a mut [i32]),
+}
+
+/// A result's lists.
+enum Lists<'a> {
+    Real(ListOutput<'a, f64>),
+    Integer(ListOutput<'a, i32>),
+}
+
+impl Indicator {
+    fn new(info: &'static FuncInfo, form: Form) -> Self {
+        let suffix = if form == Form::Last { "_last" } else { "" };
+        Self {
+            info,
+            form,
+            name: format!("ti_{}{suffix}", info.name.to_lowercase()),
+            inputs: input_names(info),
+            outputs: info.outputs.iter().map(|output| output_name(output.param_name)).collect(),
+        }
+    }
+
+    fn register(self, extension: &Extension, types: &Types) -> Result<()> {
+        let documentation = FunctionDocumentationBuilder::new()
+            .description(self.description())
+            .add_example("", self.example())
+            .add_category("indicators")
+            .add_category(self.info.group.as_str());
+        let mut signature = SignatureBuilder::new().documentation(documentation).return_type(self.return_type(extension, types)?);
+        for input in &self.inputs {
+            signature = signature.param(FunctionParameter::with_type(input.clone(), types.numbers.clone()));
+        }
+        for option in self.info.opt_inputs {
+            // Of any type, so that a wrong one gets a message of ours.
+            let parameter = FunctionParameter::with_type(option_name(option), types.any.clone());
+            signature = signature.param(match option.kind {
+                OptInputType::IntegerRange { default, .. } => parameter.default_value(default),
+                OptInputType::RealRange { default, .. } | OptInputType::RealList { default, .. } => parameter.default_value(default),
+                OptInputType::IntegerList { values, default } => parameter.default_value(choice_name(values, default)),
+            });
+        }
+        ScalarFunctionBuilder::new(self.name.clone(), signature, self)
+            .set_property(FunctionProperty::HasSpecialNullHandling(true))
+            .with_bind()
+            .register(extension)
+    }
+
+    fn return_type(&self, extension: &Extension, types: &Types) -> Result<LogicalType> {
+        let kinds: Vec<_> = self
+            .info
+            .outputs
+            .iter()
+            .map(|output| match (output.kind, self.form) {
+                (OutputType::Real, Form::Series) => &types.numbers,
+                (OutputType::Integer, Form::Series) => &types.whole_numbers,
+                (OutputType::Real, Form::Last) => &types.number,
+                (OutputType::Integer, Form::Last) => &types.whole_number,
+            })
+            .collect();
+        if self.outputs.len() == 1 {
+            return Ok(kinds[0].clone());
+        }
+        let kinds = kinds.into_iter().map(|kind| Value::from_logical_type(extension, kind)).collect::<Result<Vec<_>>>()?;
+        let fields: Vec<(&str, &dyn QueryParameter)> =
+            self.outputs.iter().zip(&kinds).map(|(name, kind)| (name.as_str(), kind as &dyn QueryParameter)).collect();
+        extension.logical_type_create("STRUCT", Parameters::Named(&fields))
+    }
+
+    fn example(&self) -> String {
+        // Two series of one symbol that always exist.
+        let price = |name| match name {
+            "series" | "series0" | "periods" => "close",
+            "series1" => "open",
+            other => other,
+        };
+        let lists: Vec<_> = self.inputs.iter().map(|name| format!("list(bar.{} ORDER BY bar.ts)", price(name.as_str()))).collect();
+        format!("SELECT bar.symbol, {}({}) AS x FROM bars AS bar GROUP BY bar.symbol", self.name, lists.join(", "))
+    }
+
+    /// What the catalogue says, with a line for each parameter in the grammar of the files of `sql/`.
+    fn description(&self) -> String {
+        let info = self.info;
+        let what = match self.form {
+            Form::Series => "A value for each bar, NULL while it warms up",
+            Form::Last => "The value of the last bar, NULL while it warms up; that of the series, without making a list of the others",
+        };
+        let mut text = format!(
+            "{} (TA-Lib's {}, {}). {what}. A bar with an input that is NULL, NaN or infinite is left out: it has no value, and the others \
+             are what they were without it. NULL for a list that is NULL, and for a result that is not finite.",
+            info.hint,
+            info.name,
+            info.group.as_str()
+        );
+        if info.unst_id.is_some() || info.flags.contains(ta_lib::abstract_api::FuncFlags::PATH_DEPENDENT) {
+            text.push_str(" The values remember where the series starts.");
+        }
+        if self.positions().any(|is_position| is_position) {
+            text.push_str(" Places are counted from 0, as TA-Lib does; lists in SQL count from 1.");
+        }
+        text.push('\n');
+        for input in &self.inputs {
+            let _ = write!(text, "\n@param {input} DOUBLE[]: {}.", input_meaning(input));
+        }
+        for option in info.opt_inputs {
+            let _ = write!(text, "\n@param {} := {}.", option_name(option), option_documentation(option));
+        }
+        for (output, name) in info.outputs.iter().zip(&self.outputs) {
+            let kind = if output.kind == OutputType::Real { "number" } else { "whole number" };
+            let _ = write!(text, "\n@column {name} {kind}.");
+        }
+        text
+    }
+
+    /// Which outputs are places in the series.
+    fn positions(&self) -> impl Iterator<Item = bool> {
+        self.info.outputs.iter().map(|output| output.param_name.ends_with("Idx") || self.info.name.ends_with("INDEX"))
+    }
+
+    /// Reads the options of a row. All arguments behind the lists are given: DuckDB fills in the defaults.
+    fn options(&self, mut given: impl FnMut(usize) -> Result<Option<String>>) -> Result<Options> {
+        let mut values = Vec::with_capacity(self.info.opt_inputs.len());
+        for (index, option) in self.info.opt_inputs.iter().enumerate() {
+            let text = given(self.inputs.len() + index)?;
+            values.push(option_value(option, text.as_deref()).map_err(|expected| {
+                let given = text.map_or("NULL".to_owned(), |text| if text.parse::<f64>().is_ok() { text } else { format!("'{text}'") });
+                Error::invalid_input(format!("{}: {} must be {expected}, got {given}", self.name, option_name(option)))
+            })?);
+        }
+        let mut call = self.info.id.new_call(&TA_LIB);
+        set_options(&mut call, &values).map_err(|code| self.refused(code))?;
+        Ok(Options { warm_up: call.lookback().map_err(|code| self.refused(code))?, values })
+    }
+
+    fn refused(&self, code: RetCode) -> Error {
+        Error::invalid_input(match code {
+            RetCode::BadParam => format!("{}: TA-Lib refuses these options together; see the limits in its documentation", self.name),
+            other => format!("{}: TA-Lib reports {other:?}, which should be reported", self.name),
+        })
+    }
+
+    /// The lists of a row, `None` if one of them is NULL.
+    fn row<'a>(&self, columns: &'a [ListColumn<'a>], row: usize) -> Result<Option<Vec<Series<'a>>>> {
+        let mut lists = Vec::with_capacity(columns.len());
+        for column in columns {
+            let Some(list) = column.get(row)? else { return Ok(None) };
+            lists.push(list);
+        }
+        if let Some(index) = lists.iter().position(|list| list.len() != lists[0].len()) {
+            return Err(Error::invalid_input(format!(
+                "{}: {} has {} values and {} has {}; the series of one call must be of the same length",
+                self.name,
+                self.inputs[0],
+                lists[0].len(),
+                self.inputs[index],
+                lists[index].len()
+            )));
+        }
+        Ok(Some(lists))
+    }
+
+    /// Calls TA-Lib on numbers that are all finite and longer than the warm-up; the targets hold what comes after it.
+    fn call<'a>(&self, options: &Options, series: &[&'a [f64]], targets: Vec<Target<'a>>) -> Result<()> {
+        let length = series[0].len();
+        let refused = |code| self.refused(code);
+        let mut call = self.info.id.new_call(&TA_LIB);
+        set_options(&mut call, &options.values).map_err(refused)?;
+        let mut next = series.iter().copied();
+        for (slot, input) in self.info.inputs.iter().enumerate() {
+            match input.kind {
+                InputType::Price => {
+                    let mut price = |flag| if input.flags.contains(flag) { next.next() } else { None };
+                    let [open, high, low, close, volume] = PRICES.map(|(flag, _)| price(flag));
+                    call.set_price_input(slot, open, high, low, close, volume, None).map_err(refused)?;
+                }
+                InputType::Real | InputType::Integer => {
+                    call.set_input(slot, next.next().unwrap_or_default()).map_err(refused)?;
+                }
+            }
+        }
+        for (index, target) in targets.into_iter().enumerate() {
+            match target {
+                Target::Real(numbers) => call.set_output(index, numbers),
+                Target::Integer(numbers) => call.set_int_output(index, numbers),
+            }
+            .map_err(refused)?;
+        }
+        let range = call.call(0, length - 1).map_err(refused)?;
+        if (range.beg_idx, range.count) != (options.warm_up, length - options.warm_up) {
+            return Err(Error::invalid_input(format!(
+                "{}: TA-Lib gave {} values from place {} of {length} on, where {} make the warm-up; this should be reported",
+                self.name, range.count, range.beg_idx, options.warm_up
+            )));
+        }
+        Ok(())
+    }
+
+    /// Fills the buffers with what comes after the warm-up, for numbers that are all finite.
+    fn fill(&self, options: &Options, series: &[&[f64]], buffers: &mut [Buffer]) -> Result<()> {
+        let count = series[0].len() - options.warm_up;
+        let targets = self
+            .info
+            .outputs
+            .iter()
+            .zip(buffers)
+            .map(|(output, buffer)| match output.kind {
+                OutputType::Real => {
+                    buffer.real.resize(count, 0.0);
+                    Target::Real(&mut buffer.real)
+                }
+                OutputType::Integer => {
+                    buffer.integer.resize(count, 0);
+                    Target::Integer(&mut buffer.integer)
+                }
+            })
+            .collect();
+        self.call(options, series, targets)
+    }
+
+    fn write_series(
+        &self,
+        rows: &[Option<Vec<Series<'_>>>],
+        options: impl Fn(usize) -> Result<Options>,
+        mut output: Vector<'_, Unknown>,
+    ) -> Result<()> {
+        let lengths: Vec<_> = rows.iter().map(|row| row.as_ref().map(|lists| lists[0].len())).collect();
+        output.set_size(rows.len())?;
+        let null_rows: Vec<_> = lengths.iter().enumerate().filter(|(_, length)| length.is_none()).map(|(row, _)| row).collect();
+        if self.outputs.len() == 1 {
+            let mut lists = vec![self.lists(0, output, &lengths)?];
+            self.write_rows(rows, options, &mut lists)?;
+            return lists.into_iter().try_for_each(Lists::finish);
+        }
+        for row in null_rows {
+            output.set_null_slow(row)?;
+        }
+        let mut children = output.children_mut().ok_or_else(|| Error::invalid_input("a STRUCT without fields"))?;
+        let fields: Vec<Vector<'_, Unknown>> = match self.outputs.len() {
+            2 => children.get_vector_array_mut([0, 1])?.into(),
+            3 => children.get_vector_array_mut([0, 1, 2])?.into(),
+            _ => children.get_vector_array_mut([0, 1, 2, 3])?.into(),
+        };
+        let mut lists =
+            fields.into_iter().enumerate().map(|(index, field)| self.lists(index, field, &lengths)).collect::<Result<Vec<_>>>()?;
+        self.write_rows(rows, options, &mut lists)?;
+        lists.into_iter().try_for_each(Lists::finish)
+    }
+
+    fn lists<'a>(&self, index: usize, vector: Vector<'a, Unknown>, lengths: &[Option<usize>]) -> Result<Lists<'a>> {
+        // SAFETY: `write_rows` makes the warm-up NULL, and `call` sees to it that TA-Lib has written the rest.
+        Ok(unsafe {
+            match self.info.outputs[index].kind {
+                OutputType::Real => Lists::Real(ListOutput::new(vector, 0, lengths)?),
+                OutputType::Integer => Lists::Integer(ListOutput::new(vector, 0, lengths)?),
+            }
+        })
+    }
+
+    fn write_rows(
+        &self,
+        rows: &[Option<Vec<Series<'_>>>],
+        options: impl Fn(usize) -> Result<Options>,
+        outputs: &mut [Lists<'_>],
+    ) -> Result<()> {
+        let mut start = 0;
+        for (row, lists) in rows.iter().enumerate() {
+            let Some(lists) = lists else { continue };
+            let length = lists[0].len();
+            let options = options(row)?;
+            match lists.iter().map(Series::finite).collect::<Option<Vec<_>>>() {
+                Some(series) if length > options.warm_up => {
+                    let count = length - options.warm_up;
+                    let targets = outputs.iter_mut().map(|output| output.target(start + options.warm_up, count)).collect();
+                    self.call(&options, &series, targets)?;
+                    for output in outputs.iter_mut() {
+                        output.set_nulls(start..start + options.warm_up);
+                        output.set_not_finite_null(start + options.warm_up, count);
+                    }
+                }
+                Some(_) => outputs.iter_mut().for_each(|output| output.set_nulls(start..start + length)),
+                None => self.write_with_gaps(&options, lists, start, outputs)?,
+            }
+            start += length;
+        }
+        Ok(())
+    }
+
+    /// A row in which some bars are left out.
+    fn write_with_gaps(&self, options: &Options, lists: &[Series<'_>], start: usize, outputs: &mut [Lists<'_>]) -> Result<()> {
+        let (places, series) = without_gaps(lists)?;
+        outputs.iter_mut().for_each(|output| output.set_nulls(start..start + lists[0].len()));
+        if places.len() <= options.warm_up {
+            return Ok(());
+        }
+        let series: Vec<_> = series.iter().map(Vec::as_slice).collect();
+        let mut buffers: Vec<_> = outputs.iter().map(|_| Buffer::default()).collect();
+        self.fill(options, &series, &mut buffers)?;
+        for ((output, buffer), is_position) in outputs.iter_mut().zip(&buffers).zip(self.positions()) {
+            for (index, place) in places[options.warm_up..].iter().enumerate() {
+                output.set(start + place, buffer.value(index, is_position.then_some(&places)));
+            }
+        }
+        Ok(())
+    }
+
+    fn write_last(
+        &self,
+        rows: &[Option<Vec<Series<'_>>>],
+        options: impl Fn(usize) -> Result<Options>,
+        mut output: Vector<'_, Unknown>,
+    ) -> Result<()> {
+        output.set_size(rows.len())?;
+        let mut buffers: Vec<_> = self.info.outputs.iter().map(|_| Buffer::default()).collect();
+        // By row: the values of the outputs, `None` for a row without a last value.
+        let mut results: Vec<Option<Vec<Option<Number>>>> = Vec::with_capacity(rows.len());
+        for (row, lists) in rows.iter().enumerate() {
+            results.push(match lists {
+                Some(lists) => self.last(&options(row)?, lists, &mut buffers)?,
+                None => None,
+            });
+        }
+        if self.outputs.len() == 1 {
+            return self.write_column(0, &results, output);
+        }
+        for row in results.iter().enumerate().filter(|(_, result)| result.is_none()).map(|(row, _)| row) {
+            output.set_null_slow(row)?;
+        }
+        let mut children = output.children_mut().ok_or_else(|| Error::invalid_input("a STRUCT without fields"))?;
+        for index in 0..self.outputs.len() {
+            let mut field = children.get_untyped_vector_at_mut(index)?;
+            field.set_size(rows.len())?;
+            self.write_column(index, &results, field)?;
+        }
+        Ok(())
+    }
+
+    fn write_column(&self, index: usize, results: &[Option<Vec<Option<Number>>>], vector: Vector<'_, Unknown>) -> Result<()> {
+        let values = results.iter().map(|result| result.as_ref().and_then(|values| values[index]));
+        match self.info.outputs[index].kind {
+            OutputType::Real => {
+                let mut vector = vector.cast::<f64>()?;
+                let mut writer = vector.writer()?;
+                values.enumerate().try_for_each(|(row, value)| writer.set(row, value.map(Number::real)))
+            }
+            OutputType::Integer => {
+                let mut vector = vector.cast::<i32>()?;
+                let mut writer = vector.writer()?;
+                values.enumerate().try_for_each(|(row, value)| writer.set(row, value.map(Number::integer)))
+            }
+        }
+    }
+
+    /// The values of the last bar; `None` if it has none.
+    fn last(&self, options: &Options, lists: &[Series<'_>], buffers: &mut [Buffer]) -> Result<Option<Vec<Option<Number>>>> {
+        let length = lists[0].len();
+        if length == 0 {
+            return Ok(None);
+        }
+        let (places, gathered);
+        let series: Vec<&[f64]> = match lists.iter().map(Series::finite).collect::<Option<Vec<_>>>() {
+            Some(series) => {
+                places = None;
+                series
+            }
+            None => {
+                let (kept, numbers) = without_gaps(lists)?;
+                if kept.last() != Some(&(length - 1)) {
+                    return Ok(None);
+                }
+                places = Some(kept);
+                gathered = numbers;
+                gathered.iter().map(Vec::as_slice).collect()
+            }
+        };
+        let count = series[0].len();
+        if count <= options.warm_up {
+            return Ok(None);
+        }
+        self.fill(options, &series, buffers)?;
+        let last = count - options.warm_up - 1;
+        let values = buffers.iter().zip(self.positions());
+        Ok(Some(values.map(|(buffer, is_position)| buffer.value(last, places.as_ref().filter(|_| is_position))).collect()))
+    }
+}
+
+impl ScalarCallbacks for Indicator {
+    /// The options, if they are constant.
+    type BindData = Option<Options>;
+    type InitData = ();
+
+    fn exec(
+        &self,
+        bind_data: Option<&Option<Options>>,
+        _init_data: Option<&mut ()>,
+        context: &Context,
+        vectors: &mut VectorCollection,
+        output: Vector<'_, Unknown>,
+    ) -> Result<()> {
+        caught(&self.name, || {
+            let count = vectors.row_count()?;
+            lay_out(vectors, self.inputs.len())?;
+            let columns =
+                (0..self.inputs.len()).map(|index| ListColumn::new(vectors.get_untyped_vector_at(index)?)).collect::<Result<Vec<_>>>()?;
+            let rows = (0..count).map(|row| self.row(&columns, row)).collect::<Result<Vec<_>>>()?;
+            let text = String::logical_type(context)?;
+            let options = |row: usize| match bind_data {
+                Some(Some(options)) => Ok(options.clone()),
+                _ => self.options(|index| as_text(&vectors.get_untyped_vector_at(index)?.get_value_slow(row)?, context, &text)),
+            };
+            match self.form {
+                Form::Series => self.write_series(&rows, options, output),
+                Form::Last => self.write_last(&rows, options, output),
+            }
+        })
+    }
+}
+
+impl ScalarBindCallbacks for Indicator {
+    /// Constant options are checked while the query is planned, so that an error does not depend on there being a row.
+    fn bind(&self, context: &Context, arguments: BindArguments<'_>) -> Result<Option<Options>> {
+        caught(&self.name, || {
+            let text = String::logical_type(context)?;
+            let mut constants: Vec<Option<Value>> = Vec::new();
+            for index in 0..self.info.opt_inputs.len() {
+                let Some(value) = arguments.value(self.inputs.len() + index)? else { return Ok(None) };
+                constants.push(Some(value));
+            }
+            self.options(|index| match &constants[index - self.inputs.len()] {
+                Some(value) => as_text(value, context, &text),
+                None => Ok(None),
+            })
+            .map(Some)
+        })
+    }
+}
+
+/// One value.
+#[derive(Clone, Copy)]
+enum Number {
+    Real(f64),
+    Integer(i32),
+}
+
+impl Number {
+    fn real(self) -> f64 {
+        match self {
+            Self::Real(value) => value,
+            Self::Integer(value) => f64::from(value),
+        }
+    }
+
+    fn integer(self) -> i32 {
+        match self {
+            Self::Integer(value) => value,
+            #[expect(clippy::cast_possible_truncation, reason = "an output is either all whole numbers or all real ones")]
+            Self::Real(value) => value as i32,
+        }
+    }
+}
+
+impl Buffer {
+    /// A value, NULL if it is not finite. A place among the bars that were kept becomes one in the list.
+    fn value(&self, index: usize, places: Option<&Vec<usize>>) -> Option<Number> {
+        if self.integer.is_empty() {
+            return self.real.get(index).copied().filter(|value| value.is_finite()).map(Number::Real);
+        }
+        let value = *self.integer.get(index)?;
+        let place = places.and_then(|places| places.get(usize::try_from(value).ok()?)).and_then(|place| i32::try_from(*place).ok());
+        Some(Number::Integer(place.unwrap_or(value)))
+    }
+}
+
+impl Lists<'_> {
+    fn target(&mut self, position: usize, count: usize) -> Target<'_> {
+        match self {
+            Lists::Real(output) => Target::Real(output.elements(position, count)),
+            Lists::Integer(output) => Target::Integer(output.elements(position, count)),
+        }
+    }
+
+    fn set_nulls(&mut self, positions: std::ops::Range<usize>) {
+        match self {
+            Lists::Real(output) => output.set_nulls(positions),
+            Lists::Integer(output) => output.set_nulls(positions),
+        }
+    }
+
+    fn set_not_finite_null(&mut self, position: usize, count: usize) {
+        if let Lists::Real(output) = self {
+            output.set_not_finite_null(position, count);
+        }
+    }
+
+    fn set(&mut self, position: usize, value: Option<Number>) {
+        let Some(value) = value else { return };
+        match self {
+            Lists::Real(output) => output.set(position, value.real()),
+            Lists::Integer(output) => output.set(position, value.integer()),
+        }
+    }
+
+    fn finish(self) -> Result<()> {
+        match self {
+            Lists::Real(output) => output.finish(),
+            Lists::Integer(output) => output.finish(),
+        }
+    }
+}
+
+/// The places at which every list has a finite number, and those numbers.
+fn without_gaps(lists: &[Series<'_>]) -> Result<(Vec<usize>, Vec<Vec<f64>>)> {
+    let mut places = Vec::with_capacity(lists[0].len());
+    let mut series = vec![Vec::with_capacity(lists[0].len()); lists.len()];
+    for place in 0..lists[0].len() {
+        let numbers = lists.iter().map(|list| list.number(place)).collect::<Result<Option<Vec<_>>>>()?;
+        if let Some(numbers) = numbers {
+            places.push(place);
+            numbers.into_iter().zip(&mut series).for_each(|(number, series)| series.push(number));
+        }
+    }
+    Ok((places, series))
+}
+
+fn set_options(call: &mut ParamHolder<'_>, values: &[OptionValue]) -> std::result::Result<(), RetCode> {
+    for (index, value) in values.iter().enumerate() {
+        match value {
+            OptionValue::Integer(value) => call.set_opt_input(index, *value)?,
+            OptionValue::Real(value) => call.set_opt_input(index, *value)?,
+        };
+    }
+    Ok(())
+}
+
+/// Reads an option; the error says what is allowed.
+fn option_value(option: &OptInputInfo, given: Option<&str>) -> std::result::Result<OptionValue, String> {
+    let given = given.map(str::trim);
+    let number = given.and_then(|given| given.parse::<f64>().ok()).filter(|number| number.is_finite());
+    match option.kind {
+        OptInputType::IntegerRange { min, max, .. } => number
+            .filter(|number| number.fract() == 0.0 && *number >= f64::from(min) && *number <= f64::from(max))
+            .map(whole)
+            .ok_or_else(|| format!("a whole number between {min} and {max}")),
+        OptInputType::RealRange { min, max, .. } => number
+            .filter(|number| *number >= min && *number <= max)
+            .map(OptionValue::Real)
+            .ok_or_else(|| limits(min, max).map_or("a finite number".to_owned(), |limits| format!("a number {limits}"))),
+        OptInputType::IntegerList { values, .. } => values
+            .iter()
+            .find(|(value, name)| {
+                given.is_some_and(|given| given.eq_ignore_ascii_case(name)) || number.is_some_and(|number| number == *value as f64)
+            })
+            .map(|(value, _)| whole(*value as f64))
+            .ok_or_else(|| format!("one of {}", names(values))),
+        OptInputType::RealList { values, .. } => values
+            .iter()
+            .find(|(value, _)| number == Some(*value))
+            .map(|(value, _)| OptionValue::Real(*value))
+            .ok_or_else(|| format!("one of {}", values.iter().map(|(value, _)| value.to_string()).collect::<Vec<_>>().join(", "))),
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "its range has been checked")]
+fn whole(number: f64) -> OptionValue {
+    OptionValue::Integer(number as i32)
+}
+
+fn names(values: &[(i64, &'static str)]) -> String {
+    values.iter().map(|(_, name)| *name).collect::<Vec<_>>().join(", ")
+}
+
+fn choice_name(values: &[(i64, &'static str)], value: i64) -> &'static str {
+    values.iter().find(|(other, _)| *other == value).map_or("", |(_, name)| name)
+}
+
+/// `between 0 and 1`, `at least 0`; `None` without limits.
+fn limits(min: f64, max: f64) -> Option<String> {
+    match (min > -UNLIMITED, max < UNLIMITED) {
+        (true, true) => Some(format!("between {min} and {max}")),
+        (true, false) => Some(format!("at least {min}")),
+        (false, true) => Some(format!("at most {max}")),
+        (false, false) => None,
+    }
+}
+
+/// `14 INTEGER, 2 to 100000: Lookback for …`
+fn option_documentation(option: &OptInputInfo) -> String {
+    let hint = option.hint;
+    match option.kind {
+        OptInputType::IntegerRange { min, max, default, .. } => format!("{default} INTEGER, {min} to {max}: {hint}"),
+        OptInputType::RealRange { min, max, default, .. } => {
+            let range = match (min > -UNLIMITED, max < UNLIMITED) {
+                (true, true) => format!(", {min} to {max}"),
+                (true, false) => format!(", {min} or more"),
+                _ => String::new(),
+            };
+            format!("{default} DOUBLE{range}: {hint}")
+        }
+        OptInputType::IntegerList { values, default } => {
+            format!("'{}' VARCHAR one of {}: {hint}", choice_name(values, default), names(values))
+        }
+        OptInputType::RealList { default, .. } => format!("{default} DOUBLE: {hint}"),
+    }
+}
+
+fn input_names(info: &FuncInfo) -> Vec<String> {
+    let names = info.inputs.iter().flat_map(|input| match input.kind {
+        InputType::Price => PRICES.iter().filter(|(flag, _)| input.flags.contains(*flag)).map(|(_, name)| (*name).to_owned()).collect(),
+        InputType::Real | InputType::Integer => vec![snake_case(input.param_name.trim_start_matches("in")).replace("real", "series")],
+    });
+    names.collect()
+}
+
+fn input_meaning(name: &str) -> &'static str {
+    match name {
+        "open" => "opens of the bars, in their order",
+        "high" => "highs of the bars",
+        "low" => "lows of the bars",
+        "close" => "closes of the bars",
+        "volume" => "volumes of the bars",
+        "periods" => "a period for each bar",
+        _ => "numbers in the order of time",
+    }
+}
+
+fn option_name(option: &OptInputInfo) -> String {
+    snake_case(option.param_name.trim_start_matches("optIn"))
+}
+
+/// `outRealUpperBand` is `upper_band`, `outReal` `real`.
+fn output_name(name: &str) -> String {
+    let name = name.trim_start_matches("out");
+    snake_case(name.strip_prefix("Real").filter(|rest| !rest.is_empty()).unwrap_or(name))
+}
+
+/// `FastD_Period` is `fast_d_period`, `MACDSignal` `macd_signal`, `TimePeriod1` `time_period1`.
+fn snake_case(name: &str) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    let mut snake = String::new();
+    for (index, letter) in letters.iter().enumerate() {
+        let before = index.checked_sub(1).map(|before| letters[before]);
+        let starts_word = letter.is_ascii_uppercase()
+            && before.is_some_and(|before| {
+                before.is_ascii_lowercase()
+                    || before.is_ascii_uppercase() && letters.get(index + 1).is_some_and(char::is_ascii_lowercase)
+                    || before.is_ascii_digit() && letters.get(index + 1).is_some_and(char::is_ascii_lowercase)
+            });
+        if starts_word {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
+    }
+    snake
+}
