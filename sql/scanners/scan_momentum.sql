@@ -1,4 +1,4 @@
--- A stock by its return over the last n sessions, the latest few left out: the winners, to buy, and the losers, to sell.
+-- A stock by its return over the last n sessions, the latest few left out: a winner or a loser.
 --
 -- The return runs between closes of whole sessions: from the close lookback_sessions before the end to the close of the end, which is the
 -- latest whole session, or lies skip_sessions before it, since what moved in the last days tends to come back. Where the running session
@@ -18,7 +18,7 @@
 -- @param lookback_sessions INTEGER sessions, 1 to 500: how many sessions the return is of; 126 are half a year.
 -- @param skip_sessions INTEGER sessions, 0 to 100: how many of the latest whole sessions are left out of the return.
 -- @param min_momentum_pct DOUBLE %, 0 to 1000 step 1: least |momentum_pct|.
--- @param direction VARCHAR one of long, short, any: winners, losers, or both.
+-- @param direction VARCHAR one of long, short, any: which side the signal is on; winners are long, losers short.
 -- @column scan_date date of the session.
 -- @column symbol name of the stock.
 -- @column price currency, close of the latest bar that had ended by the cutoff.

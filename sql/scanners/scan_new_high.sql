@@ -13,7 +13,7 @@
 --
 -- @inherit session_bars sessions_as_of scan_breakout scan_relative_volume
 -- @param lookback_sessions INTEGER sessions, 1 to 500: how many sessions the high or low is of; 252 are a year.
--- @param direction VARCHAR one of long, short, any: new highs, new lows, or both.
+-- @param direction VARCHAR one of long, short, any: which side the signal is on; a new high is long, a new low short.
 -- @column scan_date date of the session.
 -- @column symbol name of the stock.
 -- @column price currency, close of the latest bar that had ended by the cutoff.
@@ -118,7 +118,10 @@ beyond_range AS (
 ),
 
 hits AS (
-    SELECT beyond_range.*
+    SELECT
+        beyond_range.*,
+        100 * abs(beyond_range.price / beyond_range.level - 1) AS beyond_pct,
+        100 * abs(beyond_range.price / beyond_range.opposite_level - 1) AS from_opposite_pct
     FROM beyond_range
     WHERE
         in_order(min_price, max_price, 'scan_new_high', 'min_price', 'max_price')
@@ -130,20 +133,29 @@ hits AS (
         IN ('any', CASE WHEN beyond_range.is_high THEN 'long' ELSE 'short' END)
 ),
 
--- Only the few hits look for the session that made their level.
+-- Both ends of each session in one column, so that a level is looked up by its value.
+extremes AS (
+    SELECT sessions.symbol, sessions.session_number, sessions.previous_session_date, TRUE AS is_high, sessions.previous_high AS level
+    FROM sessions
+    UNION ALL
+    SELECT sessions.symbol, sessions.session_number, sessions.previous_session_date, FALSE AS is_high, sessions.previous_low AS level
+    FROM sessions
+),
+
 levels AS (
     SELECT
         hits.symbol,
         hits.session_number,
-        max(sessions.previous_session_date) AS level_date,
-        hits.session_number - max(sessions.session_number) + 1 AS sessions_since_level
+        max(extremes.previous_session_date) AS level_date,
+        hits.session_number - max(extremes.session_number) + 1 AS sessions_since_level
     FROM hits
-    INNER JOIN sessions
+    INNER JOIN extremes
         ON
-            sessions.symbol = hits.symbol
-            AND CASE WHEN hits.is_high THEN sessions.previous_high ELSE sessions.previous_low END = hits.level
-            AND sessions.session_number <= hits.session_number
-            AND sessions.session_number
+            extremes.symbol = hits.symbol
+            AND extremes.is_high = hits.is_high
+            AND extremes.level = hits.level
+            AND extremes.session_number <= hits.session_number
+            AND extremes.session_number
             > hits.session_number - integer_in_range(lookback_sessions, 1, 500, 'scan_new_high', 'lookback_sessions')
     GROUP BY hits.symbol, hits.session_number
 ),
@@ -153,9 +165,7 @@ candidates AS (
         hits.*,
         levels.level_date,
         levels.sessions_since_level,
-        100 * abs(hits.price / hits.level - 1) AS beyond_pct,
-        100 * abs(hits.price / hits.opposite_level - 1) AS from_opposite_pct,
-        40 * least(100 * abs(hits.price / hits.level - 1) / 2, 1)
+        40 * least(hits.beyond_pct / 2, 1)
         + 40 * least(hits.relative_volume / 3, 1)
         + 20 * least(levels.sessions_since_level / 25, 1) AS probability_score
     FROM hits
