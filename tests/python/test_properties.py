@@ -15,6 +15,8 @@ CUTOFF = "09:50"
 WIDE_OPEN = {"min_price": 0, "max_price": 1_000_000, "min_volume": 0, "max_results_per_day": 10000, "min_probability_score": 0}
 ARGUMENTS = {
     "breakout": {"resistance_break_pct": 0, "breakout_volume_ratio": 0, "consolidation_period": 4},
+    "momentum": {"lookback_sessions": 12, "skip_sessions": 2},
+    "new_high": {"lookback_sessions": 12, "lookback_days": 5},
     "volume_spike": {"spike_bars": 1},
 }
 
