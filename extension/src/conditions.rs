@@ -39,7 +39,9 @@ pub(crate) fn register(extension: &Extension) -> Result<()> {
         }),
     ];
     for (name, verb, compare) in comparisons {
-        let other = format!("SELECT bar.symbol, {name}(series(bar.close, bar.ts), ti_sma(series(bar.close, bar.ts), 20)) AS x FROM bars AS bar GROUP BY bar.symbol");
+        let other = format!(
+            "SELECT bar.symbol, {name}(series(bar.close, bar.ts), ti_sma(series(bar.close, bar.ts), 20)) AS x FROM bars AS bar GROUP BY bar.symbol"
+        );
         Comparison::<List<f64>> { name, compare, level: PhantomData }.register(extension, verb, &other)?;
         let level = format!("SELECT bar.symbol, {name}(ti_rsi(series(bar.close, bar.ts)), 50) AS x FROM bars AS bar GROUP BY bar.symbol");
         Comparison::<f64> { name, compare, level: PhantomData }.register(extension, verb, &level)?;
@@ -101,7 +103,8 @@ where
              @param series DOUBLE[]: numbers in the order of time.\n{}",
             L::DOCUMENTATION
         );
-        let documentation = FunctionDocumentationBuilder::new().description(description).add_example("", example).add_category("indicators");
+        let documentation =
+            FunctionDocumentationBuilder::new().description(description).add_example("", example).add_category("indicators");
         let signature = SignatureBuilder::new()
             .documentation(documentation)
             .return_type(List::<bool>::logical_type(extension)?)
@@ -131,7 +134,14 @@ impl ScalarCallbacks for Comparison<List<f64>> {
     type BindData = ();
     type InitData = ();
 
-    fn exec(&self, _: Option<&()>, _: Option<&mut ()>, _: &Context, vectors: &mut VectorCollection, output: Vector<'_, Unknown>) -> Result<()> {
+    fn exec(
+        &self,
+        _: Option<&()>,
+        _: Option<&mut ()>,
+        _: &Context,
+        vectors: &mut VectorCollection,
+        output: Vector<'_, Unknown>,
+    ) -> Result<()> {
         caught(self.name, || {
             lay_out(vectors, 2)?;
             let rows = vectors.row_count()?;
@@ -158,7 +168,14 @@ impl ScalarCallbacks for Comparison<f64> {
     type BindData = ();
     type InitData = ();
 
-    fn exec(&self, _: Option<&()>, _: Option<&mut ()>, _: &Context, vectors: &mut VectorCollection, output: Vector<'_, Unknown>) -> Result<()> {
+    fn exec(
+        &self,
+        _: Option<&()>,
+        _: Option<&mut ()>,
+        _: &Context,
+        vectors: &mut VectorCollection,
+        output: Vector<'_, Unknown>,
+    ) -> Result<()> {
         caught(self.name, || {
             lay_out(vectors, 2)?;
             let rows = vectors.row_count()?;
@@ -246,7 +263,14 @@ impl ScalarCallbacks for Run {
     type BindData = ();
     type InitData = ();
 
-    fn exec(&self, _: Option<&()>, _: Option<&mut ()>, _: &Context, vectors: &mut VectorCollection, output: Vector<'_, Unknown>) -> Result<()> {
+    fn exec(
+        &self,
+        _: Option<&()>,
+        _: Option<&mut ()>,
+        _: &Context,
+        vectors: &mut VectorCollection,
+        output: Vector<'_, Unknown>,
+    ) -> Result<()> {
         caught(self.name, || {
             lay_out(vectors, 2)?;
             let rows = vectors.row_count()?;
