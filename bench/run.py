@@ -10,6 +10,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -24,6 +25,7 @@ import duckdb
 HERE = Path(__file__).resolve().parent
 EXTENSION = os.environ.get("STOCKSCAN_EXTENSION", str(HERE.parent / "dist" / "stockscan.duckdb_extension"))
 SCANNER = os.environ.get("STOCKSCAN_SCANNER")
+BARE_LOOP = os.environ.get("STOCKSCAN_BARE_LOOP")
 ROW_GROUP = 122_880
 BAR_COLUMNS = ["symbol", "ts", "open", "high", "low", "close", "volume"]
 
@@ -35,6 +37,14 @@ DEFAULTS = {
 LOOSE = DEFAULTS | {
     "min_price": 0, "max_price": 1e9, "min_volume": 0, "max_results_per_day": 10000, "min_probability_score": 0,
     "breakout_volume_ratio": 0, "resistance_break_pct": 0,
+}
+
+
+# What a scanner needs to find something in bars of this many sessions; the others run with their defaults.
+SHORT_HISTORY = {
+    "technical": {"lookback_sessions": 40, "min_sessions": 30, "ema_slow": 30},
+    "new_high": {"lookback_sessions": 40},
+    "momentum": {"lookback_sessions": 40},
 }
 
 
@@ -329,6 +339,165 @@ class Bench:
             gibibytes = found["bytes"] / 2**30
             self.report.figure(label, gibibytes, " GiB", "below 1 GiB", gibibytes < 1)
 
+    def scanners(self):
+        """Every scanner against the plain aggregate of the same columns of the same rows"""
+        for (name,) in self.rows("SELECT scanner FROM scanners() WHERE is_built_in ORDER BY scanner"):
+            given = "".join(f", {key} := {value}" for key, value in SHORT_HISTORY.get(name, {}).items())
+            one = f"FROM scan_{name}('{self.market.one[0]}'{given})"
+            many = f"FROM scan_{name}('{self.market.range[0]}', end_date := '{self.market.range[-1]}'{given})"
+            expected = [row for row in self.rows(many) if row[0].isoformat() == self.market.one[0]]
+            rows = self.rows(one)
+            if not same(expected, rows):
+                self.report.fail(f"{name}: the range has other rows for its last session: {difference(expected, rows)}")
+                continue
+            for label, sql, sessions in (("one session", one, 1), (f"{len(self.market.range)} sessions", many, len(self.market.range))):
+                plain = self.plain_aggregates(sql)
+                found = len(self.rows(sql))
+                if not found:
+                    self.report.fail(f"{name}, {label}: nothing found, which proves little")
+                    continue
+                seconds = measure(
+                    {"scan": lambda: self.rows(sql), "plain": lambda: [self.rows(part) for part in plain]}, max(3, self.repetitions // 2)
+                )
+                value = ratio(seconds["scan"], seconds["plain"])
+                detail = f"{found} rows, {median_ms(seconds['scan'])} to {median_ms(seconds['plain'])}"
+                self.report.figure(f"{name}, {label}", value, "x", "at most 2x", value <= 2, detail)
+
+    def plain_aggregates(self, sql: str) -> list[str]:
+        """For each scan of the statement's plan: what any use of its rows costs, by symbol and session."""
+        aggregates = {
+            "open": "arg_min(open, ts)", "high": "max(high)", "low": "min(low)", "close": "arg_max(close, ts)", "volume": "sum(volume)",
+        }
+        parts = []
+        for node in self.profile(sql):
+            if not node["rows_scanned"]:
+                continue
+            text = json.dumps(node["extra_info"])
+            limits = re.findall(r"ts (>=|<=|<|>) '([0-9: .-]+)'", text)
+            columns = [aggregates[column] for column in node["extra_info"]["Projections"] if column in aggregates]
+            where = " AND ".join(f"ts {comparison} TIMESTAMP '{ts}'" for comparison, ts in limits) or "true"
+            names = [f"x{index}" for index in range(len(columns))]
+            inner = ", ".join(f"{column} AS {name}" for column, name in zip(columns, names)) or "1 AS x0"
+            outer = ", ".join(f"sum({name})" for name in names) or "count(*)"
+            parts.append(f"SELECT {outer} FROM (SELECT symbol, CAST(ts AS DATE), {inner} FROM bars WHERE {where} GROUP BY ALL)")
+        return parts
+
+    def indicators(self):
+        """Indicators on lists, and end to end from a long table"""
+        import numpy
+        import polars
+        import polars_talib
+
+        symbols, length = 500, 20_000
+        folder = Path(tempfile.mkdtemp(dir=self.market.cache))
+        try:
+            closes = numpy.exp(numpy.cumsum(numpy.random.default_rng(1).normal(0, 1e-3, (symbols, length)), axis=1))
+            closes.tofile(folder / "lists.bin")
+            with self.market.connect(str(folder / "long.duckdb"), read_only=False) as connection:
+                bars = polars.DataFrame({  # noqa: F841: DuckDB finds it by its name
+                    "symbol": numpy.repeat([f"S{number:04}" for number in range(symbols)], length),
+                    "minute": numpy.tile(numpy.arange(length), symbols),
+                    "close": closes.ravel(),
+                })
+                connection.execute(
+                    """
+                    CREATE TABLE bars AS
+                    SELECT symbol, TIMESTAMP '2024-01-01' + to_minutes(minute) AS ts, close AS open, close AS high, close AS low, close,
+                        100 AS volume
+                    FROM bars ORDER BY symbol, minute
+                    """
+                )
+                connection.execute(f"COPY bars TO {literal(str(folder / 'bars.parquet'))}")
+                self.on_lists(connection, folder, length)
+                self.end_to_end(connection, folder, polars, polars_talib)
+        finally:
+            shutil.rmtree(folder)
+
+    def on_lists(self, connection, folder: Path, length: int):
+        if not (BARE_LOOP and Path(BARE_LOOP).exists()):
+            self.report.fail(f"not run: no bare loop at STOCKSCAN_BARE_LOOP={BARE_LOOP or '(not set)'}")
+            return
+        connection.execute("CREATE TEMP TABLE lists AS SELECT symbol, series(close, ts) AS close FROM bars GROUP BY symbol ORDER BY symbol")
+        queries = {
+            "rsi": "SELECT sum(ti_rsi(close)[-1]) FROM lists",
+            "macd": "SELECT sum(ti_macd(close).macd[-1]) FROM lists",
+            "rsi_last": "SELECT sum(ti_rsi_last(close)) FROM lists",
+            "macd_last": "SELECT sum(ti_macd_last(close).macd) FROM lists",
+        }
+        seconds, again, kept = {name: [] for name in queries}, {"rsi": [], "macd": []}, {"rsi": [], "macd": []}
+        for repetition in range(-1, self.repetitions):
+            done = subprocess.run([BARE_LOOP, folder / "lists.bin", str(length)], capture_output=True, text=True, check=True)
+            bare = {name: [float(number) for number in numbers] for name, *numbers in map(str.split, done.stdout.splitlines())}
+            for name, sql in queries.items():
+                start = time.perf_counter()
+                answer = connection.execute(sql).fetchone()[0]
+                if repetition >= 0:
+                    seconds[name].append(time.perf_counter() - start)
+                if not same(answer, bare[name.removesuffix("_last")][2]):
+                    self.report.fail(f"ti_{name}: {answer}, the bare loop has {bare[name.removesuffix('_last')][2]}")
+                    return
+            if repetition >= 0:
+                for name, numbers in bare.items():
+                    again[name].append(numbers[0])
+                    kept[name].append(numbers[1])
+        for name in ("rsi", "macd"):
+            value = ratio(seconds[name], kept[name])
+            detail = f"{median_ms(seconds[name])} to {median_ms(kept[name])}, every result kept"
+            self.report.figure(f"ti_{name} on lists to the bare loop", value, "x", "at most 1.5x", value <= 1.5, detail)
+            value = ratio(seconds[name], again[name])
+            self.report.line(f"ti_{name} to a bare loop that keeps nothing", f"{value:.2f}x", median_ms(again[name]))
+            value = ratio(seconds[f"{name}_last"], again[name])
+            detail = f"{median_ms(seconds[f'{name}_last'])} to {median_ms(again[name])}"
+            self.report.figure(f"ti_{name}_last to a bare loop that keeps nothing", value, "x", "at most 1.5x", value <= 1.5, detail)
+
+    def end_to_end(self, connection, folder: Path, polars, polars_talib):
+        parquet = str(folder / "bars.parquet")
+        rsi = polars_talib.rsi(polars.col("close"), 14)
+
+        def of_polars(expression):
+            value = polars.scan_parquet(parquet).select(expression.fill_nan(None).alias("rsi")).select(
+                polars.col("rsi").sum().alias("sum"), polars.col("rsi").count().alias("count")
+            ).collect()
+            return value.row(0)
+
+        select = "SELECT sum(rsi), count(rsi) FROM"
+        answers = {
+            "table": lambda: connection.execute(f"{select} bar_indicators({{rsi: ti_rsi(close)}})").fetchone(),
+            "parquet": lambda: connection.execute(f"{select} bar_indicators({{rsi: ti_rsi(close)}}, source := '{parquet}')").fetchone(),
+            "polars": lambda: of_polars(rsi.over("symbol")),
+            "polars by time": lambda: of_polars(rsi.over("symbol", order_by="ts")),
+        }
+        expected = answers["table"]()
+        for name, answer in answers.items():
+            if not same(expected, answer()):
+                self.report.fail(f"rsi over the long table, {name}: {answer()}, bar_indicators has {expected}")
+                return
+        self.report.line("same values from everyone", "ok", f"{expected[1]:,} values")
+        window = "avg(close) OVER (PARTITION BY symbol ORDER BY ts ROWS BETWEEN 13 PRECEDING AND CURRENT ROW)"
+        connection.execute("CREATE TEMP TABLE shuffled AS FROM bars ORDER BY hash(symbol, ts)")
+        lists = "SELECT sum(len(closes)) FROM (SELECT {} AS closes FROM {} GROUP BY symbol)"
+        seconds = measure(
+            answers
+            | {"window": lambda: connection.execute(f"SELECT sum(average) FROM (SELECT {window} AS average FROM bars)").fetchone()}
+            | {
+                f"{name} {source}": lambda sql=lists.format(call, source): connection.execute(sql).fetchone()
+                for name, call in (("series", "series(close, ts)"), ("list", "list(close ORDER BY ts)"))
+                for source in ("bars", "shuffled")
+            },
+            max(3, self.repetitions // 2),
+        )
+        for mine, other, label in (
+            ("table", "window", "DuckDB's running average over the same rows"),
+            ("parquet", "polars by time", "Polars with polars_talib, any order of rows"),
+            ("parquet", "polars", "Polars with polars_talib, trusting the file's order"),
+            ("series bars", "list bars", "list(close ORDER BY ts), stored in order"),
+            ("series shuffled", "list shuffled", "list(close ORDER BY ts), shuffled"),
+        ):
+            value = ratio(seconds[mine], seconds[other])
+            detail = f"{median_ms(seconds[mine])} to {median_ms(seconds[other])}"
+            what = "series(close, ts)" if mine.startswith("series") else "bar_indicators of ti_rsi"
+            self.report.figure(f"{what} to {label}", value, "x", "below 1x", value < 1, detail)
+
     def scanner_command(self) -> str | None:
         if SCANNER and Path(SCANNER).exists():
             return SCANNER
@@ -433,7 +602,7 @@ class Bench:
         with duckdb.connect(str(database), read_only=True) as connection:
             return connection.execute(f"SELECT count(*), sum(hash({', '.join(BAR_COLUMNS)})) FROM bars").fetchone()
 
-    SECTIONS = [one_session, range_of_sessions, polars, session_against_range, plan, memory, command, ingest]
+    SECTIONS = [one_session, range_of_sessions, polars, session_against_range, scanners, indicators, plan, memory, command, ingest]
 
 
 def reader_of(value):

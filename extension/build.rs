@@ -23,14 +23,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut mistakes = Vec::new();
     for path in &paths {
         let shown = Path::new("sql").join(path.strip_prefix(&root)?);
-        match parse(&shown.to_string_lossy().replace('\\', "/"), &fs::read_to_string(path)?) {
-            Ok(file) => files.push(file),
-            Err(found) => mistakes.extend(found),
-        }
+        let parsed = parse(&shown.to_string_lossy().replace('\\', "/"), &fs::read_to_string(path)?);
+        files.extend(parsed.file);
+        mistakes.extend(parsed.mistakes);
     }
-    if mistakes.is_empty() {
-        mistakes = check_together(&files);
-    }
+    mistakes.extend(check_together(&files, &[]));
     for mistake in &mistakes {
         println!("cargo::error={mistake}");
     }
@@ -62,7 +59,7 @@ fn registry(files: &[SqlFile]) -> Result<String, std::fmt::Error> {
             "Function {{ name: {:?}, is_table: {}, description: {:?}, categories: &{:?}, examples: &{:?}, parameters: &[",
             file.name,
             file.kind == Kind::Table,
-            file.description(files),
+            file.description(files, &[]),
             categories,
             file.examples
         )?;
@@ -75,7 +72,8 @@ fn registry(files: &[SqlFile]) -> Result<String, std::fmt::Error> {
                 Some(Literal::Double(value)) => format!("Some(Default::Double({value:?}))"),
                 Some(Literal::Text(value)) => format!("Some(Default::Text({value:?}))"),
             };
-            writeln!(code, "    ({:?}, {default}),", parameter.name)?;
+            let documentation = file.parameter_doc(&parameter.name, files, &[]).map_or("", |doc| &doc.text);
+            writeln!(code, "    Parameter {{ name: {:?}, default: {default}, documentation: {documentation:?} }},", parameter.name)?;
         }
         writeln!(code, "], body: {:?} }},", file.body)?;
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use stockscan_configuration::Configuration;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -36,6 +37,12 @@ pub(crate) struct Global {
     /// Memory for queries, such as 2GB [default: 80 % of the machine's]
     #[arg(long, global = true, value_name = "SIZE")]
     pub(crate) memory_limit: Option<String>,
+    /// Folder of your own scanners, whose *.sql files are loaded [default: cli.scanners_directory of the configuration]
+    #[arg(long, global = true, env = "STOCKSCAN_SCANNERS_DIRECTORY", value_name = "DIR")]
+    pub(crate) scanners_directory: Option<PathBuf>,
+    /// Configuration file, over ~/.config/stockscan/config.json and ./scanner_config.json
+    #[arg(long, global = true, env = "STOCKSCAN_CONFIG_FILE", value_name = "FILE")]
+    pub(crate) config_file: Option<PathBuf>,
     /// Never write to the database
     #[arg(long, global = true)]
     pub(crate) read_only: bool,
@@ -45,6 +52,9 @@ pub(crate) struct Global {
     /// Say nothing on standard error but errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
+    /// What the configuration files say.
+    #[arg(skip)]
+    pub(crate) configuration: Configuration,
 }
 
 #[derive(Debug, Subcommand)]
@@ -55,6 +65,8 @@ pub(crate) enum Command {
     Run(Run),
     /// List the scanners, or one scanner's parameters
     List(List),
+    /// Write a scanner of your own: a commented template that works, to be changed
+    New(New),
     /// Run SQL with all functions in it: statements, a script on standard input, or interactively
     Sql(Sql),
     /// Take CSV, Parquet or JSON files into the table of bars
@@ -126,6 +138,22 @@ pub(crate) struct List {
     pub(crate) scanner: Option<String>,
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scanner new morning_rise
+  scanner run --scanner-type morning_rise --scanners-directory scanners
+  scanner new evening_fall --folder research")]
+pub(crate) struct New {
+    /// Name of the scanner: small letters, digits and _
+    pub(crate) name: String,
+    /// Folder to write scan_NAME.sql to; made if it is not there [default: the folder of your own scanners, else scanners]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
+    /// Write the template over a file that is there
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]

@@ -10,19 +10,11 @@ use std::process::ExitCode;
 
 use arguments::{Arguments, Command};
 use clap::Parser;
-use stockscan_engine::Error;
+use stockscan_configuration::Configuration;
+use stockscan_engine::{Error, Result};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let outcome = match &arguments.command {
-        Command::Demo(demo) => commands::demo::run(&arguments.global, demo),
-        Command::Run(run) => commands::run::run(&arguments.global, run),
-        Command::List(list) => commands::list::run(&arguments.global, list),
-        Command::Sql(sql) => commands::sql::run(&arguments.global, sql),
-        Command::Ingest(ingest) => commands::ingest::run(&arguments.global, ingest),
-        Command::Check(check) => commands::check::run(&arguments.global, check),
-        Command::Doctor => commands::doctor::run(&arguments.global),
-    };
+    let outcome = run(Arguments::parse());
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         // The reader has seen enough: `scanner … | head`.
@@ -31,5 +23,22 @@ fn main() -> ExitCode {
             eprintln!("{} {error}", console::style("scanner:").red().bold().for_stderr());
             ExitCode::from(if error.is_usage() { 2 } else { 1 })
         }
+    }
+}
+
+fn run(mut arguments: Arguments) -> Result<()> {
+    // The doctor says himself what is wrong with the files.
+    if !matches!(arguments.command, Command::Doctor) {
+        arguments.global.configuration = Configuration::load(arguments.global.config_file.as_deref())?;
+    }
+    match &arguments.command {
+        Command::Demo(demo) => commands::demo::run(&arguments.global, demo),
+        Command::Run(run) => commands::run::run(&arguments.global, run),
+        Command::List(list) => commands::list::run(&arguments.global, list),
+        Command::New(new) => commands::new::run(&arguments.global, new),
+        Command::Sql(sql) => commands::sql::run(&arguments.global, sql),
+        Command::Ingest(ingest) => commands::ingest::run(&arguments.global, ingest),
+        Command::Check(check) => commands::check::run(&arguments.global, check),
+        Command::Doctor => commands::doctor::run(&mut arguments.global),
     }
 }

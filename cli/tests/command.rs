@@ -16,14 +16,23 @@ struct Answer {
     err: String,
 }
 
+/// The command in a folder, out of reach of the variables and configuration of whoever runs the tests.
+fn command(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_scanner"));
+    command.current_dir(folder).env("XDG_CONFIG_HOME", folder.join("home"));
+    for variable in ["STOCKSCAN_DATABASE", "STOCKSCAN_SCANNERS_DIRECTORY", "STOCKSCAN_CONFIG_FILE"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
 /// Runs the command in a folder, without a terminal.
 fn scanner(folder: &Path, arguments: &[&str]) -> Outcome<Answer> {
-    let output = Command::new(env!("CARGO_BIN_EXE_scanner"))
-        .args(arguments)
-        .current_dir(folder)
-        .env_remove("STOCKSCAN_DATABASE")
-        .stdin(Stdio::null())
-        .output()?;
+    answer(command(folder).args(arguments))
+}
+
+fn answer(command: &mut Command) -> Outcome<Answer> {
+    let output = command.stdin(Stdio::null()).output()?;
     Ok(Answer { code: output.status.code(), out: String::from_utf8(output.stdout)?, err: String::from_utf8(output.stderr)? })
 }
 
@@ -165,10 +174,7 @@ fn every_format_holds_the_same_rows() -> Outcome {
     // Standard output gives the same bytes as a file.
     assert_eq!(run(&["--format", "csv"])?.out, fs::read_to_string(folder.path().join("hits.csv"))?);
     assert_eq!(run(&["--format", "table"])?.out.lines().count() as i64, rows + 1);
-    let arrow = Command::new(env!("CARGO_BIN_EXE_scanner"))
-        .args(["run", "-t", "breakout", "--format", "arrow"])
-        .current_dir(folder.path())
-        .output()?;
+    let arrow = command(folder.path()).args(["run", "-t", "breakout", "--format", "arrow"]).output()?;
     let reader = arrow::ipc::reader::StreamReader::try_new(arrow.stdout.as_slice(), None)?;
     assert_eq!(reader.schema().field(0).name(), "scan_date");
     Ok(())
@@ -368,9 +374,8 @@ fn a_table_of_other_columns_is_not_touched() -> Outcome {
 #[test]
 fn a_reader_that_has_seen_enough_ends_the_command_quietly() -> Outcome {
     let folder = tempfile::tempdir()?;
-    let mut child = Command::new(env!("CARGO_BIN_EXE_scanner"))
+    let mut child = command(folder.path())
         .args(["-q", "sql", "SELECT * FROM range(5000000)", "--format", "csv"])
-        .current_dir(folder.path())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
@@ -410,12 +415,7 @@ fn the_demo_leaves_other_bars_alone() -> Outcome {
 #[test]
 fn a_script_on_standard_input_runs_statement_by_statement() -> Outcome {
     let folder = tempfile::tempdir()?;
-    let mut child = Command::new(env!("CARGO_BIN_EXE_scanner"))
-        .args(["sql", "--format", "csv"])
-        .current_dir(folder.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
+    let mut child = command(folder.path()).args(["sql", "--format", "csv"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let script =
         "CREATE TABLE t AS SELECT 'a;b' AS x; -- not; a statement\nSELECT x || ';' AS y FROM t;\n/* nor; this */ SELECT $$;$$ AS z;\n";
     child.stdin.take().ok_or("a pipe")?.write_all(script.as_bytes())?;
@@ -432,7 +432,7 @@ fn a_users_own_scanner_is_listed_and_run() -> Outcome {
         &[
             "sql",
             "CREATE MACRO scan_mine(scan_date, at_least := 100) AS TABLE SELECT session.session_date AS scan_date, session.symbol, session.price, session.bars, \
-             session.volume FROM sessions_as_of(scan_date) AS session WHERE session.session_date = session_date(scan_date, 'scan_mine', 'scan_date') \
+             session.volume, 100.0 AS probability_score, row_number() OVER (ORDER BY session.symbol) AS rank FROM sessions_as_of(scan_date) AS session WHERE session.session_date = session_date(scan_date, 'scan_mine', 'scan_date') \
              AND session.bars >= integer_in_range(at_least, 1, 1000, 'scan_mine', 'at_least') ORDER BY session.symbol",
             "--database",
             "market.duckdb",
@@ -447,6 +447,216 @@ fn a_users_own_scanner_is_listed_and_run() -> Outcome {
     let wrong = scanner(folder.path(), &["run", "-t", "mine", "--set", "at_least=0"])?;
     assert_eq!(wrong.code, Some(2));
     assert!(wrong.err.contains("scan_mine: at_least must be between 1 and 1000, got 0"), "{}", wrong.err);
+    Ok(())
+}
+
+#[test]
+fn a_users_own_scanner_is_told_what_it_lacks() -> Outcome {
+    let folder = demo()?;
+    let path = folder.path();
+    let macros = "CREATE MACRO scan_short(scan_date) AS TABLE SELECT session.symbol FROM sessions_as_of(scan_date) AS session;
+        CREATE MACRO scan_peek(scan_date, min_price := 1) AS TABLE SELECT session_date(scan_date, 'scan_peek', 'scan_date') AS scan_date, \
+        bar.symbol, max(bar.close) AS price, sum(bar.volume) AS volume, 1.0 AS probability_score, 1 AS rank FROM bars AS bar WHERE bar.close >= min_price GROUP BY ALL";
+    ok(path, &["sql", macros, "--database", "market.duckdb"])?;
+    let short = scanner(path, &["run", "-t", "short", "--date", "2025-01-15"])?;
+    assert_eq!((short.code, short.out.as_str()), (Some(2), ""), "{}", short.err);
+    assert!(
+        short.err.contains("scan_short has no column scan_date, price, volume, probability_score, rank; a scanner's columns start"),
+        "{}",
+        short.err
+    );
+    let typo = scanner(path, &["run", "-t", "peek", "--set", "min_prise=5"])?;
+    assert!(typo.err.contains("scan_peek has no parameter 'min_prise'; did you mean 'min_price'?"), "{}", typo.err);
+    // It has run, and says that it may look ahead.
+    let peek = ok(path, &["run", "-t", "peek", "--date", "2025-01-15", "--format", "csv"])?;
+    assert_eq!(peek.out.lines().count(), 41);
+    assert!(peek.err.contains("scan_peek may look ahead: a scanner that reads 'bars'; expected a building block"), "{}", peek.err);
+    let check = ok(path, &["check"])?;
+    for finding in [
+        "scan_peek: a scanner that reads 'bars'",
+        "scan_peek: range of 'min_price' that nothing checks",
+        "scan_short: no column scan_date, price",
+    ] {
+        assert!(check.err.contains(finding), "{finding}: {}", check.err);
+    }
+    assert!(check.err.contains("about the scanners in market.duckdb, which run all the same"), "{}", check.err);
+    Ok(())
+}
+
+#[test]
+fn a_new_scanner_works_as_it_is() -> Outcome {
+    let folder = demo()?;
+    let path = folder.path();
+    let new = ok(path, &["new", "morning_rise"])?;
+    assert!(new.err.contains("made scanners/scan_morning_rise.sql, which works as it is"), "{}", new.err);
+    assert!(path.join("scanners/scan_morning_rise.sql").is_file());
+    // What it says to do next can be done.
+    let next = new.err.lines().map(str::trim).find(|line| line.starts_with("scanner run")).ok_or("it says how to run it")?;
+    let arguments: Vec<&str> = next.split_whitespace().skip(1).collect();
+    let run = ok(path, &[&arguments[..], &["--date", "2025-01-15", "--format", "csv"]].concat())?;
+    assert_eq!(run.out.lines().next(), Some("scan_date,symbol,price,change_pct,relative_volume,volume,probability_score,rank"));
+    assert!(run.out.lines().count() > 1, "it finds something in the demo market");
+    assert!(!run.err.contains("look ahead"), "{}", run.err);
+    let json = new.err.lines().map(str::trim).find(|line| line.starts_with('{')).ok_or("it says how to configure it")?;
+    fs::write(path.join("scanner_config.json"), json)?;
+    assert!(ok(path, &["list"])?.out.contains("morning_rise"));
+    let list = ok(path, &["list", "morning_rise"])?.out;
+    assert!(
+        list.contains("min_change_pct  DOUBLE, default 0.5, 0 to 100, in %") && list.contains("min_price  DOUBLE, default 50"),
+        "{list}"
+    );
+    assert_eq!(count(path, "SELECT count(DISTINCT scan_date) FROM scan_morning_rise('2025-01-06', end_date := '2025-01-15')")?, 8);
+    let wrong = scanner(path, &["run", "-t", "morning_rise", "--set", "lookback_days=0"])?;
+    assert!(wrong.err.contains("scan_morning_rise: lookback_days must be between 1 and 250, got 0"), "{}", wrong.err);
+    assert_eq!(ok(path, &["check"])?.err.matches("scan_").count(), 0);
+
+    // In the folder that is configured, from here on.
+    let another = ok(path, &["new", "scan_evening_fall"])?;
+    assert!(
+        another.err.contains("made scanners/scan_evening_fall.sql") && !another.err.contains("--scanners-directory"),
+        "{}",
+        another.err
+    );
+    let elsewhere = ok(path, &["new", "third", "--folder", "deep/er"])?;
+    assert!(elsewhere.err.contains("scanner run --scanner-type third --scanners-directory deep/er"), "{}", elsewhere.err);
+    ok(path, &["run", "-t", "third", "--scanners-directory", "deep/er"])?;
+
+    fs::write(path.join("scanners/scan_morning_rise.sql"), "mine")?;
+    for (arguments, message) in [
+        (&["new", "morning_rise"][..], "scanners/scan_morning_rise.sql is there already; --force writes the template over it"),
+        (&["new", "Morning Rise"], "expected a name of small letters, digits and _, 50 of them at most; did you mean 'morning_rise'?"),
+        (&["new", "breakout"], "there is a built-in scanner of this name; expected another name, such as my_breakout"),
+        (&["new", "default"], "a section of the configuration has this name"),
+    ] {
+        let refused = scanner(path, arguments)?;
+        assert_eq!(refused.code, Some(2), "{arguments:?}: {}", refused.err);
+        assert!(refused.err.contains(message), "{arguments:?}: {}", refused.err);
+    }
+    assert_eq!(fs::read_to_string(path.join("scanners/scan_morning_rise.sql"))?, "mine");
+    // A broken file in the folder does not keep one from writing another, or from writing it anew.
+    ok(path, &["new", "morning_rise", "--force"])?;
+    ok(path, &["run", "-t", "morning_rise"])?;
+    Ok(())
+}
+
+#[test]
+fn the_folder_of_own_scanners_is_named_by_file_variable_or_flag() -> Outcome {
+    let folder = demo()?;
+    let path = folder.path();
+    for name in ["home", "named", "variable", "flag", "here"] {
+        ok(path, &["-q", "new", &format!("of_{name}"), "--folder", &format!("home/stockscan/{name}")])?;
+    }
+    let config = |name: &str| format!("{{\"cli\": {{\"scanners_directory\": \"{name}\"}}}}");
+    let mut more: Vec<&str> = Vec::new();
+    let listed = |more: &[&str], variable: Option<&str>| -> Outcome<String> {
+        let mut command = command(path);
+        command.args(["list", "--format", "csv"]).args(more).envs(variable.map(|folder| ("STOCKSCAN_SCANNERS_DIRECTORY", folder)));
+        let answer = answer(&mut command)?;
+        assert_eq!(answer.code, Some(0), "{}", answer.err);
+        Ok(answer
+            .out
+            .lines()
+            .filter_map(|line| line.strip_prefix("of_"))
+            .filter_map(|line| line.split(',').next())
+            .collect::<Vec<_>>()
+            .join(" "))
+    };
+    assert_eq!(listed(&more, None)?, "");
+    // Each wins over those before. A path is relative to the file that has it.
+    fs::write(path.join("home/stockscan/config.json"), config("home"))?;
+    assert_eq!(listed(&more, None)?, "home");
+    fs::write(path.join("scanner_config.json"), config("home/stockscan/here"))?;
+    assert_eq!(listed(&more, None)?, "here");
+    fs::write(path.join("home/stockscan/other.json"), config("named"))?;
+    more.extend(["--config-file", "home/stockscan/other.json"]);
+    assert_eq!(listed(&more, None)?, "named");
+    assert_eq!(listed(&more, Some("home/stockscan/variable"))?, "variable");
+    more.extend(["--scanners-directory", "home/stockscan/flag"]);
+    assert_eq!(listed(&more, Some("home/stockscan/variable"))?, "flag");
+    Ok(())
+}
+
+#[test]
+fn a_broken_scanner_or_configuration_stops_what_needs_it() -> Outcome {
+    let folder = demo()?;
+    let path = folder.path();
+    ok(path, &["-q", "new", "good"])?;
+    let good = fs::read_to_string(path.join("scanners/scan_good.sql"))?;
+    fs::write(path.join("scanners/scan_bad.sql"), good.replace("scan_good", "scan_bad").replace("ranked.price,", "ranked.prise,"))?;
+    fs::write(path.join("scanners/scan_worse.sql"), "SELECT 1")?;
+    fs::write(path.join("scanner_config.json"), "{\"cli\": {\"scanners_directory\": \"scanners\"}}")?;
+    let line = good.lines().position(|line| line.contains("ranked.price,")).ok_or("the column")? + 1;
+    let bad = format!("\nscanners/scan_bad.sql:{line}: Binder Error: ");
+    for arguments in [&["list"][..], &["run", "-t", "breakout"], &["sql", "SELECT 1"], &["check"], &["doctor"]] {
+        let answer = scanner(path, arguments)?;
+        assert_eq!(answer.code, Some(2), "{arguments:?}: {}", answer.err);
+        assert!(answer.err.contains(&bad), "{arguments:?}: {}", answer.err);
+        assert!(
+            answer.err.contains("\nscanners/scan_worse.sql:1: another statement; expected CREATE MACRO name(…) AS …"),
+            "{}",
+            answer.err
+        );
+        let is_doctor = arguments == ["doctor"];
+        assert_eq!(answer.out.contains("20 sessions from 2024-12-17 to 2025-01-15"), is_doctor, "the doctor goes on: {}", answer.out);
+    }
+    // What calls no scanner does not need them.
+    fs::write(path.join("bars.csv"), "symbol,ts,open,high,low,close,volume\nA,2025-01-15 09:15:00,1,1,1,1,1\n")?;
+    ok(path, &["ingest", "bars.csv"])?;
+
+    fs::write(path.join("scanner_config.json"), "{\"cli\": {\"scanners_directory\": \"gone\", \"color\": 1}, \"api\": {\"port\": 0}}")?;
+    for arguments in [&["list"][..], &["ingest", "bars.csv"], &["new", "more"], &["doctor"]] {
+        let answer = scanner(path, arguments)?;
+        assert_eq!(answer.code, Some(2), "{arguments:?}: {}", answer.err);
+        assert!(answer.err.contains("scanner_config.json: api.port is 0; expected a whole number from 1 to 65535"), "{}", answer.err);
+        assert!(answer.err.contains("scanner_config.json: cli has no key 'color'; did you mean 'color_output'?"), "{}", answer.err);
+    }
+    fs::write(path.join("scanner_config.json"), "{\"cli\": {\"scanners_directory\": \"gone\"}}")?;
+    let gone = scanner(path, &["list"])?;
+    assert_eq!(gone.code, Some(2), "{}", gone.err);
+    assert!(
+        gone.err.contains("scanner_config.json: cli.scanners_directory is gone: there is no such folder; expected the folder of your own"),
+        "{}",
+        gone.err
+    );
+    // A scanner's section is checked, too; one of a scanner that is not here is mentioned.
+    fs::write(path.join("scanner_config.json"), "{\"crp\": {\"max_volume\": -1}}")?;
+    let range = scanner(path, &["list"])?;
+    assert!(range.err.contains("scanner_config.json: crp.max_volume is -1; expected a whole number, 0 or more"), "{}", range.err);
+    fs::write(path.join("scanner_config.json"), "{\"elsewhere\": {\"min_price\": 1}}")?;
+    assert!(ok(path, &["list"])?.err.contains("section 'elsewhere' is of no use here, since market.duckdb has no such scanner"));
+    Ok(())
+}
+
+#[test]
+fn doctor_says_what_the_configuration_says() -> Outcome {
+    let folder = demo()?;
+    let path = folder.path();
+    ok(path, &["-q", "new", "morning_rise"])?;
+    fs::create_dir(path.join("scanners/drafts"))?;
+    fs::write(
+        path.join("scanner_config.json"),
+        "{\"cli\": {\"scanners_directory\": \"scanners\", \"color_output\": true}, \"streamlit\": {\"theme\": \"dark\"}}",
+    )?;
+    ok(path, &["sql", "CREATE MACRO scan_morning_rise(x) AS TABLE SELECT 1 AS y", "--database", "market.duckdb"])?;
+    let doctor = ok(path, &["doctor"])?.out;
+    for line in [
+        "stockscan/config.json (yours) not there, which is fine",
+        "scanner_config.json (this folder's) read: cli.scanners_directory = \"scanners\"; 2 other settings checked, and not acted on yet",
+        "scanners 1 scanner; sub-folders are not read: drafts",
+        "your scanners  morning_rise",
+        "hidden in market.duckdb by your folder: scan_morning_rise",
+        "nothing needs doing",
+    ] {
+        assert!(doctor.contains(line), "expected '{line}' in:\n{doctor}");
+    }
+    assert!(ok(path, &["doctor", "-v"])?.out.contains("dashboard.theme = \"dark\""));
+    let named = scanner(path, &["doctor", "--config-file", "none.json"])?;
+    assert_eq!(named.code, Some(2));
+    assert!(
+        named.err.contains("none.json: No such file or directory") && named.out.contains("none.json (named) cannot be used"),
+        "{}",
+        named.err
+    );
     Ok(())
 }
 

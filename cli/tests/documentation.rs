@@ -43,7 +43,12 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
 fn shell(script: &str, folder: &Path) -> Outcome<Output> {
     let bin = Path::new(SCANNER).parent().ok_or("the binary stands in a folder")?;
     let path = format!("{}:{}", bin.display(), std::env::var("PATH")?);
-    Ok(Command::new("sh").args(["-e", "-c", script]).current_dir(folder).env("PATH", path).env_remove("STOCKSCAN_DATABASE").output()?)
+    let mut command = Command::new("sh");
+    command.args(["-e", "-c", script]).current_dir(folder).env("PATH", path).env("XDG_CONFIG_HOME", folder.join("home"));
+    for variable in ["STOCKSCAN_DATABASE", "STOCKSCAN_SCANNERS_DIRECTORY", "STOCKSCAN_CONFIG_FILE"] {
+        command.env_remove(variable);
+    }
+    Ok(command.output()?)
 }
 
 fn assert_success(output: &Output, what: &str) {
@@ -93,7 +98,7 @@ fn examples_in_the_help_run() -> Outcome {
         echo \"FROM scanners();\" > script.sql";
     assert_success(&shell(prepare, folder.path())?, "preparing");
     let mut count = 0;
-    for command in ["demo", "run", "list", "sql", "ingest", "check"] {
+    for command in ["demo", "run", "list", "new", "sql", "ingest", "check"] {
         let help = shell(&format!("scanner {command} --help"), folder.path())?;
         assert_success(&help, command);
         let text = String::from_utf8(help.stdout)?;

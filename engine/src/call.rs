@@ -30,6 +30,7 @@ impl Call {
         Query {
             sql: format!("FROM {}({})", quoted(&self.function), arguments.join(", ")),
             values: self.arguments.iter().map(|(_, value)| value.clone()).collect(),
+            scanner: self.function.starts_with("scan_").then(|| self.function.clone()),
         }
     }
 
@@ -105,8 +106,14 @@ fn value_of(text: &str, sql_type: Option<&str>) -> Value {
     }
 }
 
-fn quoted(name: &str) -> String {
+/// A name as SQL text.
+pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text as SQL text.
+pub(crate) fn quoted_text(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 fn plain(name: &str) -> String {
@@ -127,7 +134,7 @@ pub(crate) fn literal(value: &Value) -> String {
         Value::Float(value) => value.to_string(),
         Value::Double(value) => value.to_string(),
         Value::Decimal(value) => value.to_string(),
-        Value::Text(text) => format!("'{}'", text.replace('\'', "''")),
+        Value::Text(text) => quoted_text(text),
         Value::List(items) => format!("[{}]", items.iter().map(literal).collect::<Vec<_>>().join(", ")),
         Value::Timestamp(TimeUnit::Microsecond, microseconds) => format!("make_timestamp({microseconds})"),
         other => format!("{other:?}"),

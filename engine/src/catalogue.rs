@@ -149,7 +149,8 @@ impl Engine {
     /// A table macro's body as DuckDB keeps it.
     pub(crate) fn definition(&self, function: &str) -> Result<String> {
         let mut statement = self.connection.prepare(
-            "SELECT macro_definition FROM duckdb_functions() WHERE function_name = ? AND function_type = 'table_macro' ORDER BY internal LIMIT 1",
+            "SELECT macro_definition FROM duckdb_functions() WHERE function_name = ? AND function_type = 'table_macro' \
+             ORDER BY internal, database_name <> 'temp' LIMIT 1",
         )?;
         Ok(statement.query_row([function], |row| row.get(0))?)
     }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use stockscan_sql_file::Diagnostic;
+
 /// The engine's results.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -40,6 +42,20 @@ pub enum Error {
         function: String,
         /// The parameter.
         parameter: String,
+    },
+    /// Files of the user's own scanners that break the rules. None of them is loaded.
+    #[error("{} in your own scanners, none of which is loaded:\n{}", mistakes(.0.len()), lines(.0))]
+    OwnScanners(Vec<Diagnostic>),
+    /// A scanner's result has not the columns that every scanner's has.
+    #[error(
+        "{function} has no column {}; a scanner's columns start with scan_date, symbol, price and end with volume, probability_score, rank",
+        .missing.join(", ")
+    )]
+    MissingColumns {
+        /// The scanner.
+        function: String,
+        /// The columns that it lacks.
+        missing: Vec<String>,
     },
     /// A guard refused a value, or the caller's input cannot be used as it is.
     #[error("{0}")]
@@ -125,15 +141,20 @@ impl Error {
     /// Whether the caller asked for something impossible, rather than something failing: bad usage.
     #[must_use]
     pub fn is_usage(&self) -> bool {
-        matches!(self, Error::UnknownFunction { .. } | Error::UnknownParameter { .. } | Error::MissingArgument { .. } | Error::Invalid(_))
+        matches!(
+            self,
+            Error::UnknownFunction { .. }
+                | Error::UnknownParameter { .. }
+                | Error::MissingArgument { .. }
+                | Error::OwnScanners(_)
+                | Error::MissingColumns { .. }
+                | Error::Invalid(_)
+        )
     }
 
     /// DuckDB's error without its kind in front of guard messages, and without the excerpt of generated SQL behind any message.
     pub(crate) fn from_duckdb(error: &duckdb::Error) -> Error {
-        let message = match error {
-            duckdb::Error::DuckDBFailure(_, Some(message)) => message.clone(),
-            other => other.to_string(),
-        };
+        let message = message(error);
         let text = message.trim();
         if text.starts_with("INTERRUPT Error") {
             return Error::Interrupted;
@@ -169,6 +190,22 @@ fn is_guard_message(text: &str) -> bool {
     })
 }
 
+/// DuckDB's own words.
+pub(crate) fn message(error: &duckdb::Error) -> String {
+    match error {
+        duckdb::Error::DuckDBFailure(_, Some(message)) => message.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn mistakes(count: usize) -> String {
+    if count == 1 { "a mistake".to_owned() } else { format!("{count} mistakes") }
+}
+
+fn lines(mistakes: &[Diagnostic]) -> String {
+    mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
 pub(crate) fn did_you_mean(suggestion: Option<&str>) -> String {
     suggestion.map_or(";".to_owned(), |name| format!("; did you mean '{name}'?"))
 }
@@ -183,7 +220,7 @@ fn held_by(program: Option<&str>) -> String {
 
 /// The known name that is near enough to have been meant.
 #[must_use]
-pub(crate) fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     known
         .into_iter()
         .map(|name| (strsim::jaro_winkler(&given.to_lowercase(), name), name))

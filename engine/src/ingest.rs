@@ -205,7 +205,7 @@ impl Engine {
 
     /// Names and types of a file's columns.
     fn file_columns(&self, reader: &Reader) -> Result<Vec<(String, DataType)>> {
-        let query = Query { sql: format!("FROM {} LIMIT 0", reader.call("")), values: vec![reader.path()] };
+        let query = Query::with_values(format!("FROM {} LIMIT 0", reader.call("")), vec![reader.path()]);
         let (schema, _) = self.collect(&query, None)?;
         Ok(schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect())
     }

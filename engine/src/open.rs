@@ -7,7 +7,10 @@ use std::{
 
 use duckdb::{AccessMode, Config, Connection, InterruptHandle};
 
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    own_scanners::{self, OwnScanner},
+};
 
 /// Where the database is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,13 +34,15 @@ pub struct Options {
     pub memory_limit: Option<String>,
     /// The relation that functions with a `source` parameter read unless the caller names one.
     pub source: Option<String>,
+    /// A folder of the user's own scanners.
+    pub scanners_directory: Option<PathBuf>,
 }
 
 impl Options {
     /// A database in memory with DuckDB's defaults.
     #[must_use]
     pub fn memory() -> Options {
-        Options { location: Location::Memory, read_only: false, threads: None, memory_limit: None, source: None }
+        Options { location: Location::Memory, read_only: false, threads: None, memory_limit: None, source: None, scanners_directory: None }
     }
 
     /// A database file with DuckDB's defaults.
@@ -52,13 +57,15 @@ impl Options {
 pub struct Engine {
     pub(crate) connection: Connection,
     pub(crate) options: Options,
+    /// The scanners of the user's folder, as they were loaded.
+    pub(crate) own_scanners: Vec<OwnScanner>,
 }
 
 impl Engine {
     /// Opens a database. The extension is part of this program, so there is nothing to load.
     ///
     /// # Errors
-    /// [`Error::Locked`], [`Error::NoDatabase`], [`Error::NotADatabase`], [`Error::NewerDatabase`], or what DuckDB says.
+    /// [`Error::Locked`], [`Error::NoDatabase`], [`Error::NotADatabase`], [`Error::NewerDatabase`], [`Error::OwnScanners`], or what DuckDB says.
     pub fn open(options: Options) -> Result<Engine> {
         static LINKED: Once = Once::new();
         LINKED.call_once(|| {
@@ -87,7 +94,21 @@ impl Engine {
                 Connection::open_with_flags(path, config).map_err(|error| opening_failed(path, &error))?
             }
         };
-        Ok(Engine { connection, options })
+        let own_scanners = match &options.scanners_directory {
+            Some(folder) => own_scanners::load(&connection, folder)?,
+            None => Vec::new(),
+        };
+        Ok(Engine { connection, options, own_scanners })
+    }
+
+    /// Another connection to the same database, for another thread, with the same scanners.
+    ///
+    /// # Errors
+    /// What DuckDB says.
+    pub fn try_clone(&self) -> Result<Engine> {
+        let connection = self.connection.try_clone()?;
+        own_scanners::load_again(&connection, &self.own_scanners)?;
+        Ok(Engine { connection, options: self.options.clone(), own_scanners: self.own_scanners.clone() })
     }
 
     /// What the database is called in messages.

@@ -16,7 +16,7 @@ use sqlparser::{
     tokenizer::{Location, Token, Tokenizer},
 };
 
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, Result, own_scanners};
 
 /// One statement with its values.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,13 +25,21 @@ pub struct Query {
     pub sql: String,
     /// The values, in order.
     pub values: Vec<Value>,
+    /// The scanner whose result this is, which must have the columns that every scanner has.
+    pub scanner: Option<String>,
 }
 
 impl Query {
     /// A statement without values.
     #[must_use]
     pub fn plain(sql: impl Into<String>) -> Query {
-        Query { sql: sql.into(), values: Vec::new() }
+        Query::with_values(sql, Vec::new())
+    }
+
+    /// A statement with a `?` for each value.
+    #[must_use]
+    pub fn with_values(sql: impl Into<String>, values: Vec<Value>) -> Query {
+        Query { sql: sql.into(), values, scanner: None }
     }
 }
 
@@ -50,7 +58,8 @@ impl Engine {
     /// Batches are fetched as they are taken, so memory does not grow with the result.
     ///
     /// # Errors
-    /// [`Error::Timeout`] when `deadline` passes, [`Error::Interrupted`], what the consumer returns, or what DuckDB says.
+    /// [`Error::Timeout`] when `deadline` passes, [`Error::Interrupted`], [`Error::MissingColumns`] of a user's own scanner, what the consumer
+    /// returns, or what DuckDB says.
     pub fn stream<S>(&self, query: &Query, deadline: Option<Duration>, begin: impl FnOnce(&SchemaRef) -> Result<S>) -> Result<()>
     where
         S: FnMut(RecordBatch) -> Result<Flow>,
@@ -58,7 +67,11 @@ impl Engine {
         self.within(deadline, || {
             let mut statement = self.connection.prepare(&query.sql).map_err(|error| self.explained(&error))?;
             let mut batches = statement.stream_arrow(params_from_iter(query.values.iter())).map_err(|error| self.explained(&error))?;
-            let mut take = begin(&batches.get_schema())?;
+            let schema = batches.get_schema();
+            if let Some(scanner) = &query.scanner {
+                own_scanners::check_columns(scanner, &schema)?;
+            }
+            let mut take = begin(&schema)?;
             for batch in batches.by_ref() {
                 if take(batch.map_err(|error| self.explained(&error))?)? == Flow::Enough {
                     break;

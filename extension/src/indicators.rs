@@ -3,7 +3,7 @@
 //! They are registered from TA-Lib's own list of functions; nothing here names one of them. How lists are read and written is in
 //! [`crate::series`].
 
-use std::{fmt::Write as _, sync::LazyLock};
+use std::{borrow::Cow, fmt::Write as _, sync::LazyLock};
 
 use duckdb_neo::{
     DuckDBType, Error, Parameters, QueryParameter, Result,
@@ -284,28 +284,35 @@ impl Indicator {
         })
     }
 
-    /// The lists of a row, `None` if one of them is NULL.
-    fn row<'a>(&self, columns: &'a [ListColumn<'a>], row: usize) -> Result<Option<Vec<Series<'a>>>> {
-        let mut lists = Vec::with_capacity(columns.len());
-        for column in columns {
-            let Some(list) = column.get(row)? else { return Ok(None) };
-            lists.push(list);
+    /// The lists of the rows, checked to be of one length.
+    fn rows<'a>(&self, columns: &'a [ListColumn<'a>], count: usize) -> Result<Rows<'a>> {
+        let mut rows = Rows { lists: Vec::with_capacity(count * columns.len()), lengths: Vec::with_capacity(count), width: columns.len() };
+        for row in 0..count {
+            let start = rows.lists.len();
+            for column in columns {
+                rows.lists.push(column.get(row)?);
+            }
+            let lists = &rows.lists[start..];
+            let Some(length) = lists.iter().try_fold(0, |_, list| list.as_ref().map(Series::len)) else {
+                rows.lengths.push(None);
+                continue;
+            };
+            let lengths = || lists.iter().flatten().map(Series::len);
+            if let Some((index, (first, other))) =
+                lengths().map(|other| (lengths().next().unwrap_or(other), other)).enumerate().find(|(_, (first, other))| first != other)
+            {
+                return Err(Error::invalid_input(format!(
+                    "{}: {} has {first} values and {} has {other}; the series of one call must be of the same length",
+                    self.name, self.inputs[0], self.inputs[index],
+                )));
+            }
+            rows.lengths.push(Some(length));
         }
-        if let Some(index) = lists.iter().position(|list| list.len() != lists[0].len()) {
-            return Err(Error::invalid_input(format!(
-                "{}: {} has {} values and {} has {}; the series of one call must be of the same length",
-                self.name,
-                self.inputs[0],
-                lists[0].len(),
-                self.inputs[index],
-                lists[index].len()
-            )));
-        }
-        Ok(Some(lists))
+        Ok(rows)
     }
 
     /// Calls TA-Lib on numbers that are all finite and longer than the warm-up; the targets hold what comes after it.
-    fn call<'a>(&self, options: &Options, series: &[&'a [f64]], targets: Vec<Target<'a>>) -> Result<()> {
+    fn call<'a>(&self, options: &Options, series: &[&'a [f64]], targets: impl Iterator<Item = Target<'a>>) -> Result<()> {
         let length = series[0].len();
         let refused = |code| self.refused(code);
         let mut call = self.info.id.new_call(&TA_LIB);
@@ -323,7 +330,7 @@ impl Indicator {
                 }
             }
         }
-        for (index, target) in targets.into_iter().enumerate() {
+        for (index, target) in targets.enumerate() {
             match target {
                 Target::Real(numbers) => call.set_output(index, numbers),
                 Target::Integer(numbers) => call.set_int_output(index, numbers),
@@ -343,40 +350,32 @@ impl Indicator {
     /// Fills the buffers with what comes after the warm-up, for numbers that are all finite.
     fn fill(&self, options: &Options, series: &[&[f64]], buffers: &mut [Buffer]) -> Result<()> {
         let count = series[0].len() - options.warm_up;
-        let targets = self
-            .info
-            .outputs
-            .iter()
-            .zip(buffers)
-            .map(|(output, buffer)| match output.kind {
-                OutputType::Real => {
-                    buffer.real.resize(count, 0.0);
-                    Target::Real(&mut buffer.real)
-                }
-                OutputType::Integer => {
-                    buffer.integer.resize(count, 0);
-                    Target::Integer(&mut buffer.integer)
-                }
-            })
-            .collect();
+        let targets = self.info.outputs.iter().zip(buffers).map(|(output, buffer)| match output.kind {
+            OutputType::Real => {
+                buffer.real.resize(count, 0.0);
+                Target::Real(&mut buffer.real)
+            }
+            OutputType::Integer => {
+                buffer.integer.resize(count, 0);
+                Target::Integer(&mut buffer.integer)
+            }
+        });
         self.call(options, series, targets)
     }
 
-    fn write_series(
+    fn write_series<'o>(
         &self,
-        rows: &[Option<Vec<Series<'_>>>],
-        options: impl Fn(usize) -> Result<Options>,
+        rows: &Rows<'_>,
+        options: impl Fn(usize) -> Result<Cow<'o, Options>>,
         mut output: Vector<'_, Unknown>,
     ) -> Result<()> {
-        let lengths: Vec<_> = rows.iter().map(|row| row.as_ref().map(|lists| lists[0].len())).collect();
-        output.set_size(rows.len())?;
-        let null_rows: Vec<_> = lengths.iter().enumerate().filter(|(_, length)| length.is_none()).map(|(row, _)| row).collect();
+        output.set_size(rows.lengths.len())?;
         if self.outputs.len() == 1 {
-            let mut lists = vec![self.lists(0, output, &lengths)?];
+            let mut lists = vec![self.lists(0, output, &rows.lengths)?];
             self.write_rows(rows, options, &mut lists)?;
             return lists.into_iter().try_for_each(Lists::finish);
         }
-        for row in null_rows {
+        for row in (0..rows.lengths.len()).filter(|row| rows.lengths[*row].is_none()) {
             output.set_null_slow(row)?;
         }
         let mut children = output.children_mut().ok_or_else(|| Error::invalid_input("a STRUCT without fields"))?;
@@ -386,7 +385,7 @@ impl Indicator {
             _ => children.get_vector_array_mut([0, 1, 2, 3])?.into(),
         };
         let mut lists =
-            fields.into_iter().enumerate().map(|(index, field)| self.lists(index, field, &lengths)).collect::<Result<Vec<_>>>()?;
+            fields.into_iter().enumerate().map(|(index, field)| self.lists(index, field, &rows.lengths)).collect::<Result<Vec<_>>>()?;
         self.write_rows(rows, options, &mut lists)?;
         lists.into_iter().try_for_each(Lists::finish)
     }
@@ -401,29 +400,28 @@ impl Indicator {
         })
     }
 
-    fn write_rows(
+    fn write_rows<'o>(
         &self,
-        rows: &[Option<Vec<Series<'_>>>],
-        options: impl Fn(usize) -> Result<Options>,
+        rows: &Rows<'_>,
+        options: impl Fn(usize) -> Result<Cow<'o, Options>>,
         outputs: &mut [Lists<'_>],
     ) -> Result<()> {
         let mut start = 0;
-        for (row, lists) in rows.iter().enumerate() {
-            let Some(lists) = lists else { continue };
-            let length = lists[0].len();
+        let mut series = Vec::with_capacity(rows.width);
+        for row in 0..rows.lengths.len() {
+            let Some(length) = rows.lengths[row] else { continue };
             let options = options(row)?;
-            match lists.iter().map(Series::finite).collect::<Option<Vec<_>>>() {
-                Some(series) if length > options.warm_up => {
-                    let count = length - options.warm_up;
-                    let targets = outputs.iter_mut().map(|output| output.target(start + options.warm_up, count)).collect();
-                    self.call(&options, &series, targets)?;
-                    for output in outputs.iter_mut() {
-                        output.set_nulls(start..start + options.warm_up);
-                        output.set_not_finite_null(start + options.warm_up, count);
-                    }
+            if !rows.finite(row, &mut series) {
+                self.write_with_gaps(&options, &rows.lists(row), start, outputs)?;
+            } else if length > options.warm_up {
+                let count = length - options.warm_up;
+                self.call(&options, &series, outputs.iter_mut().map(|output| output.target(start + options.warm_up, count)))?;
+                for output in outputs.iter_mut() {
+                    output.set_nulls(start..start + options.warm_up);
+                    output.set_not_finite_null(start + options.warm_up, count);
                 }
-                Some(_) => outputs.iter_mut().for_each(|output| output.set_nulls(start..start + length)),
-                None => self.write_with_gaps(&options, lists, start, outputs)?,
+            } else {
+                outputs.iter_mut().for_each(|output| output.set_nulls(start..start + length));
             }
             start += length;
         }
@@ -431,7 +429,7 @@ impl Indicator {
     }
 
     /// A row in which some bars are left out.
-    fn write_with_gaps(&self, options: &Options, lists: &[Series<'_>], start: usize, outputs: &mut [Lists<'_>]) -> Result<()> {
+    fn write_with_gaps(&self, options: &Options, lists: &[&Series<'_>], start: usize, outputs: &mut [Lists<'_>]) -> Result<()> {
         let (places, series) = without_gaps(lists)?;
         outputs.iter_mut().for_each(|output| output.set_nulls(start..start + lists[0].len()));
         if places.len() <= options.warm_up {
@@ -448,83 +446,118 @@ impl Indicator {
         Ok(())
     }
 
-    fn write_last(
+    fn write_last<'o>(
         &self,
-        rows: &[Option<Vec<Series<'_>>>],
-        options: impl Fn(usize) -> Result<Options>,
+        rows: &Rows<'_>,
+        options: impl Fn(usize) -> Result<Cow<'o, Options>>,
         mut output: Vector<'_, Unknown>,
     ) -> Result<()> {
-        output.set_size(rows.len())?;
+        let count = rows.lengths.len();
+        output.set_size(count)?;
         let mut buffers: Vec<_> = self.info.outputs.iter().map(|_| Buffer::default()).collect();
-        // By row: the values of the outputs, `None` for a row without a last value.
-        let mut results: Vec<Option<Vec<Option<Number>>>> = Vec::with_capacity(rows.len());
-        for (row, lists) in rows.iter().enumerate() {
-            results.push(match lists {
-                Some(lists) => self.last(&options(row)?, lists, &mut buffers)?,
-                None => None,
-            });
+        // The values of the outputs, row by row; all of them `None` for a row without a last value.
+        let mut values: Vec<Option<Number>> = Vec::with_capacity(count * self.outputs.len());
+        let mut series = Vec::with_capacity(rows.width);
+        let mut empty_rows = Vec::new();
+        for row in 0..count {
+            let is_there = match rows.lengths[row] {
+                Some(1..) => self.last(&*options(row)?, rows, row, &mut series, &mut buffers, &mut values)?,
+                _ => false,
+            };
+            if !is_there {
+                empty_rows.push(row);
+                values.resize(values.len() + self.outputs.len(), None);
+            }
         }
         if self.outputs.len() == 1 {
-            return self.write_column(0, &results, output);
+            return self.write_column(0, &values, output);
         }
-        for row in results.iter().enumerate().filter(|(_, result)| result.is_none()).map(|(row, _)| row) {
+        for row in empty_rows {
             output.set_null_slow(row)?;
         }
         let mut children = output.children_mut().ok_or_else(|| Error::invalid_input("a STRUCT without fields"))?;
         for index in 0..self.outputs.len() {
             let mut field = children.get_untyped_vector_at_mut(index)?;
-            field.set_size(rows.len())?;
-            self.write_column(index, &results, field)?;
+            field.set_size(count)?;
+            self.write_column(index, &values, field)?;
         }
         Ok(())
     }
 
-    fn write_column(&self, index: usize, results: &[Option<Vec<Option<Number>>>], vector: Vector<'_, Unknown>) -> Result<()> {
-        let values = results.iter().map(|result| result.as_ref().and_then(|values| values[index]));
+    fn write_column(&self, index: usize, values: &[Option<Number>], vector: Vector<'_, Unknown>) -> Result<()> {
+        let mut values = values.iter().skip(index).step_by(self.outputs.len()).enumerate();
         match self.info.outputs[index].kind {
             OutputType::Real => {
                 let mut vector = vector.cast::<f64>()?;
                 let mut writer = vector.writer()?;
-                values.enumerate().try_for_each(|(row, value)| writer.set(row, value.map(Number::real)))
+                values.try_for_each(|(row, value)| writer.set(row, value.map(Number::real)))
             }
             OutputType::Integer => {
                 let mut vector = vector.cast::<i32>()?;
                 let mut writer = vector.writer()?;
-                values.enumerate().try_for_each(|(row, value)| writer.set(row, value.map(Number::integer)))
+                values.try_for_each(|(row, value)| writer.set(row, value.map(Number::integer)))
             }
         }
     }
 
-    /// The values of the last bar; `None` if it has none.
-    fn last(&self, options: &Options, lists: &[Series<'_>], buffers: &mut [Buffer]) -> Result<Option<Vec<Option<Number>>>> {
-        let length = lists[0].len();
-        if length == 0 {
-            return Ok(None);
-        }
-        let (places, gathered);
-        let series: Vec<&[f64]> = match lists.iter().map(Series::finite).collect::<Option<Vec<_>>>() {
-            Some(series) => {
-                places = None;
-                series
+    /// Adds the values of the last bar; says whether it has any.
+    fn last<'a>(
+        &self,
+        options: &Options,
+        rows: &Rows<'a>,
+        row: usize,
+        series: &mut Vec<&'a [f64]>,
+        buffers: &mut [Buffer],
+        values: &mut Vec<Option<Number>>,
+    ) -> Result<bool> {
+        let mut places = None;
+        let count = if rows.finite(row, series) {
+            if series[0].len() > options.warm_up {
+                self.fill(options, series, buffers)?;
             }
-            None => {
-                let (kept, numbers) = without_gaps(lists)?;
-                if kept.last() != Some(&(length - 1)) {
-                    return Ok(None);
-                }
-                places = Some(kept);
-                gathered = numbers;
-                gathered.iter().map(Vec::as_slice).collect()
+            series[0].len()
+        } else {
+            let lists = rows.lists(row);
+            let (kept, numbers) = without_gaps(&lists)?;
+            if kept.last() != Some(&(lists[0].len() - 1)) {
+                return Ok(false);
             }
+            if kept.len() > options.warm_up {
+                self.fill(options, &numbers.iter().map(Vec::as_slice).collect::<Vec<_>>(), buffers)?;
+            }
+            places.insert(kept).len()
         };
-        let count = series[0].len();
         if count <= options.warm_up {
-            return Ok(None);
+            return Ok(false);
         }
-        self.fill(options, &series, buffers)?;
         let last = count - options.warm_up - 1;
-        let values = buffers.iter().zip(self.positions());
-        Ok(Some(values.map(|(buffer, is_position)| buffer.value(last, places.as_ref().filter(|_| is_position))).collect()))
+        values.extend(
+            buffers.iter().zip(self.positions()).map(|(buffer, is_position)| buffer.value(last, places.as_ref().filter(|_| is_position))),
+        );
+        Ok(true)
+    }
+}
+
+/// The lists of the rows of a call.
+struct Rows<'a> {
+    /// Row by row, one for each input.
+    lists: Vec<Option<Series<'a>>>,
+    /// By row: how long its lists are; `None` if one of them is NULL.
+    lengths: Vec<Option<usize>>,
+    width: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// The lists of a row that has all of them.
+    fn lists(&self, row: usize) -> Vec<&Series<'a>> {
+        self.lists[row * self.width..(row + 1) * self.width].iter().flatten().collect()
+    }
+
+    /// Puts a row's numbers into `series`, where they lie; false if one of them is NULL, NaN or infinite.
+    fn finite(&self, row: usize, series: &mut Vec<&'a [f64]>) -> bool {
+        series.clear();
+        series.extend(self.lists[row * self.width..(row + 1) * self.width].iter().flatten().map_while(Series::finite));
+        series.len() == self.width
     }
 }
 
@@ -546,11 +579,13 @@ impl ScalarCallbacks for Indicator {
             lay_out(vectors, self.inputs.len())?;
             let columns =
                 (0..self.inputs.len()).map(|index| ListColumn::new(vectors.get_untyped_vector_at(index)?)).collect::<Result<Vec<_>>>()?;
-            let rows = (0..count).map(|row| self.row(&columns, row)).collect::<Result<Vec<_>>>()?;
+            let rows = self.rows(&columns, count)?;
             let text = String::logical_type(context)?;
             let options = |row: usize| match bind_data {
-                Some(Some(options)) => Ok(options.clone()),
-                _ => self.options(|index| as_text(&vectors.get_untyped_vector_at(index)?.get_value_slow(row)?, context, &text)),
+                Some(Some(options)) => Ok(Cow::Borrowed(options)),
+                _ => self
+                    .options(|index| as_text(&vectors.get_untyped_vector_at(index)?.get_value_slow(row)?, context, &text))
+                    .map(Cow::Owned),
             };
             match self.form {
                 Form::Series => self.write_series(&rows, options, output),
@@ -653,7 +688,7 @@ impl Lists<'_> {
 }
 
 /// The places at which every list has a finite number, and those numbers.
-fn without_gaps(lists: &[Series<'_>]) -> Result<(Vec<usize>, Vec<Vec<f64>>)> {
+fn without_gaps(lists: &[&Series<'_>]) -> Result<(Vec<usize>, Vec<Vec<f64>>)> {
     let mut places = Vec::with_capacity(lists[0].len());
     let mut series = vec![Vec::with_capacity(lists[0].len()); lists.len()];
     for place in 0..lists[0].len() {

@@ -12,6 +12,7 @@ mod row_function;
 mod series;
 mod time_series;
 
+pub use registry::{FUNCTIONS, Function, Parameter};
 pub use row_function::caught;
 
 use duckdb_loadable_macros::duckdb_entrypoint_c_api_v2;

@@ -19,19 +19,36 @@
 -- @column whole_volume shares traded in the session.
 -- @example WITH day AS (FROM session_bars('2025-01-15', '2025-01-15', cutoff_time := '09:50')) FROM folded_sessions('day')
 CREATE MACRO folded_sessions(bars) AS TABLE
+-- Each bar goes into one of two parts of its session, by the cutoff and after it: half the work of folding it into both.
+WITH stockscan_parts AS (
+    SELECT
+        bar.symbol,
+        bar.session_date,
+        bar.by_cutoff,
+        arg_min(bar.open, bar.ts) AS open,
+        max(bar.high) AS high,
+        min(bar.low) AS low,
+        arg_max(bar.close, bar.ts) AS close,
+        sum(bar.volume) AS volume,
+        count(*) AS bars
+    FROM query_table(bars) AS bar
+    GROUP BY bar.symbol, bar.session_date, bar.by_cutoff
+)
+
 SELECT
-    bar.symbol,
-    bar.session_date,
-    arg_min(bar.open, bar.ts) FILTER (WHERE bar.by_cutoff) AS open,
-    max(bar.high) FILTER (WHERE bar.by_cutoff) AS high,
-    min(bar.low) FILTER (WHERE bar.by_cutoff) AS low,
-    arg_max(bar.close, bar.ts) FILTER (WHERE bar.by_cutoff) AS price,
-    CAST(coalesce(sum(bar.volume) FILTER (WHERE bar.by_cutoff), 0) AS BIGINT) AS volume,
-    count(*) FILTER (WHERE bar.by_cutoff) AS bars,
-    arg_min(bar.open, bar.ts) AS whole_open,
-    max(bar.high) AS whole_high,
-    min(bar.low) AS whole_low,
-    arg_max(bar.close, bar.ts) AS whole_close,
-    CAST(sum(bar.volume) AS BIGINT) AS whole_volume
-FROM query_table(bars) AS bar
-GROUP BY bar.symbol, bar.session_date
+    part.symbol,
+    part.session_date,
+    max(part.open) FILTER (WHERE part.by_cutoff) AS open,
+    max(part.high) FILTER (WHERE part.by_cutoff) AS high,
+    min(part.low) FILTER (WHERE part.by_cutoff) AS low,
+    max(part.close) FILTER (WHERE part.by_cutoff) AS price,
+    CAST(coalesce(sum(part.volume) FILTER (WHERE part.by_cutoff), 0) AS BIGINT) AS volume,
+    CAST(coalesce(sum(part.bars) FILTER (WHERE part.by_cutoff), 0) AS BIGINT) AS bars,
+    -- The part by the cutoff is the earlier one.
+    arg_max(part.open, part.by_cutoff) AS whole_open,
+    max(part.high) AS whole_high,
+    min(part.low) AS whole_low,
+    arg_min(part.close, part.by_cutoff) AS whole_close,
+    CAST(sum(part.volume) AS BIGINT) AS whole_volume
+FROM stockscan_parts AS part
+GROUP BY part.symbol, part.session_date

@@ -1,9 +1,9 @@
 -- One scanner: a table macro whose name starts with scan_, built in or made by CREATE MACRO in any attached database.
 --
 -- Reads DuckDB's catalogue, which is the only list of scanners there is. A macro of your own documents itself by
--- COMMENT ON MACRO TABLE scan_mine IS '…', in the form that the files of sql/ have: a sentence, prose, `@param` lines. Of several macros with
--- one name the one that an unqualified call finds is listed: your own hides the built-in one. A macro in another attached database is called
--- by its full name.
+-- COMMENT ON MACRO TABLE scan_mine IS '…', in the form that the files of sql/ have: a sentence, prose, `@param` and `@example` lines. Of
+-- several macros with one name the one that an unqualified call finds is listed: your own hides the built-in one. A macro in another
+-- attached database is called by its full name.
 --
 -- @column scanner name without the scan_ in front, as `scanner run` takes it.
 -- @column function_name name in SQL.
@@ -25,7 +25,10 @@ SELECT
     regexp_extract(coalesce(entry.comment, entry.description, ''), '^[^\n]*') AS title,
     coalesce(entry.comment, entry.description) AS documentation,
     entry.parameters,
-    entry.examples
+    CASE
+        WHEN entry.comment IS NULL THEN entry.examples
+        ELSE regexp_extract_all(entry.comment, '(?m)^@example (.+)$', 1)
+    END AS examples
 FROM duckdb_functions() AS entry
 WHERE entry.function_type = 'table_macro' AND starts_with(entry.function_name, 'scan_')
 QUALIFY row_number() OVER (

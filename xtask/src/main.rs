@@ -62,6 +62,7 @@ fn test() -> Outcome {
         .args(["-m", "pytest", "-q", "tests/python"])
         .env("STOCKSCAN_EXTENSION", extension)
         .env("STOCKSCAN_SCANNER", run::target_directory()?.join("debug/scanner"))
+        .env("STOCKSCAN_BARE_LOOP", run::target_directory()?.join("debug/examples/bare_loop"))
         .run()
 }
 
@@ -69,6 +70,8 @@ fn bench(arguments: &[String]) -> Outcome {
     let python = python::environment()?;
     let extension = extension::build()?;
     cargo(&["build", "--package", "scanner"])?;
+    // With the whole workspace's features: with others, DuckDB would be compiled for this alone.
+    cargo(&["build", "--workspace", "--example", "bare_loop"])?;
     run::command(python)
         .arg("bench/run.py")
         .args(arguments)

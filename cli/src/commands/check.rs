@@ -2,7 +2,7 @@
 
 use stockscan_engine::{Argument, Result};
 
-use super::{Access, bar_length, market, open, text};
+use super::{Access, bar_length, counted, market, open, text};
 use crate::{
     arguments::{Check, Format, Global},
     output, progress,
@@ -32,6 +32,15 @@ pub(crate) fn run(global: &Global, check: &Check) -> Result<()> {
         match found {
             0 => eprintln!("no defects found"),
             _ => eprintln!("{found} kinds of defects found; scans leave out the bars of those marked as ignored"),
+        }
+    }
+    if !global.quiet {
+        let findings = engine.scanner_findings()?;
+        for finding in &findings {
+            eprintln!("{finding}");
+        }
+        if !findings.is_empty() {
+            eprintln!("{} about the scanners in {}, which run all the same", counted(findings.len() as u64, "finding"), engine.name());
         }
     }
     Ok(())

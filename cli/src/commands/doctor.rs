@@ -1,54 +1,142 @@
 //! `scanner doctor`
 
 use std::{
+    fs,
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
+use stockscan_configuration::{Configuration, Layer, places};
 use stockscan_engine::{Engine, Error, Location, Options, Result};
 
-use super::{bar_length, counted, database, no_usable_bars, single};
+use super::{bar_length, counted, database, no_usable_bars, own_scanners, single};
 use crate::arguments::Global;
 
-pub(crate) fn run(global: &Global) -> Result<()> {
+/// The settings that this version acts on.
+const IN_USE: [(&str, &str); 1] = [("cli", "scanners_directory")];
+
+/// Looks at everything, and goes on where something is wrong.
+pub(crate) fn run(global: &mut Global) -> Result<()> {
     let line = |what: &str, text: &str| writeln!(io::stdout(), "{:<14} {text}", console::style(what).bold());
+    let mut failures: Vec<Error> = Vec::new();
+
     let memory = Engine::open(Options::memory())?;
     line("scanner", env!("CARGO_PKG_VERSION"))?;
     line("DuckDB", &single(&memory, "SELECT version()")?)?;
     line("scanners", &single(&memory, "SELECT string_agg(scanner, ', ') FROM scanners()")?)?;
+    drop(memory);
+
+    let mut layers = Vec::new();
+    for place in places(global.config_file.as_deref()) {
+        let shown = format!("{} ({})", place.path.display(), place.whose);
+        match place.read() {
+            Ok(None) => line("configuration", &format!("{shown} not there, which is fine"))?,
+            Ok(Some(layer)) => {
+                line("configuration", &format!("{shown} {}", said(&layer)))?;
+                if global.verbose {
+                    for (section, key, value) in &layer.settings {
+                        line("", &format!("{section}.{key} = {value}"))?;
+                    }
+                }
+                layers.push(layer);
+            }
+            Err(mistakes) => {
+                line("configuration", &format!("{shown} cannot be used: {}", counted(mistakes.len() as u64, "mistake")))?;
+                failures.push(Error::Invalid(mistakes.join("\n")));
+            }
+        }
+    }
+    match Configuration::merged(layers) {
+        Ok(configuration) => global.configuration = configuration,
+        Err(error) => failures.push(error),
+    }
+
+    let mut folder = None;
+    match own_scanners(global) {
+        Ok(None) => line("your folder", "none is named; 'scanner new NAME' makes one")?,
+        Ok(Some(path)) => match Engine::open(Options { scanners_directory: Some(path.clone()), ..Options::memory() }) {
+            Ok(engine) => {
+                let count = counted(engine.loaded_scanners().count() as u64, "scanner");
+                line("your folder", &format!("{} {count}{}", path.display(), not_read(&path)))?;
+                folder = Some(path);
+            }
+            Err(error) => {
+                line("your folder", &format!("{} cannot be used", path.display()))?;
+                failures.push(error);
+            }
+        },
+        Err(error) => {
+            line("your folder", "cannot be used")?;
+            failures.push(error);
+        }
+    }
+
     let path = database(global);
     line("database", &path.display().to_string())?;
-
-    let failed = if path.exists() {
+    if path.exists() {
         let engine = Engine::open(Options {
             location: Location::File(path.clone()),
             read_only: true,
             threads: global.threads,
             memory_limit: global.memory_limit.clone(),
             source: global.source.clone(),
+            scanners_directory: folder,
         });
         match engine.and_then(|engine| examine(&engine, global)) {
             Ok((lines, failed)) => {
                 for (what, text) in lines {
                     line(what, &text)?;
                 }
-                failed
+                failures.extend(failed);
             }
-            Err(error) => Some(error),
+            Err(error) => failures.push(error),
         }
     } else {
-        Some(Error::NoDatabase(path))
-    };
-    for (place, file) in configuration_files() {
-        line("configuration", &format!("{} ({place})", state(&file)))?;
+        failures.push(Error::NoDatabase(path));
     }
-    match failed {
-        Some(error) => Err(error),
+
+    match failures.pop() {
+        Some(last) => {
+            for error in failures {
+                eprintln!("{} {error}", console::style("scanner:").red().bold().for_stderr());
+            }
+            Err(last)
+        }
         None => {
             writeln!(io::stdout(), "nothing needs doing")?;
             Ok(())
         }
     }
+}
+
+/// What a configuration file says, as far as it has an effect.
+fn said(layer: &Layer) -> String {
+    let is_used = |section: &str, key: &str| IN_USE.contains(&(section, key));
+    let used: Vec<String> = layer
+        .settings
+        .iter()
+        .filter(|(section, key, _)| is_used(section, key))
+        .map(|(section, key, value)| format!("{section}.{key} = {value}"))
+        .collect();
+    let others = layer.settings.len() - used.len();
+    let mut text = format!("read: {}", if used.is_empty() { "nothing that this version acts on".to_owned() } else { used.join(", ") });
+    if others > 0 {
+        text.push_str(&format!("; {} checked, and not acted on yet", counted(others as u64, "other setting")));
+    }
+    text
+}
+
+/// What of a folder is left alone though it might be meant.
+fn not_read(folder: &Path) -> String {
+    let Ok(entries) = fs::read_dir(folder) else { return String::new() };
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.ok())
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    names.sort();
+    if names.is_empty() { String::new() } else { format!("; sub-folders are not read: {}", names.join(", ")) }
 }
 
 /// What a line is about, and what it says.
@@ -60,6 +148,17 @@ fn examine(engine: &Engine, global: &Global) -> Result<(Vec<Line>, Option<Error>
         ("size", single(engine, "SELECT database_size FROM pragma_database_size() LIMIT 1")?),
         ("your scanners", single(engine, "SELECT coalesce(string_agg(scanner, ', '), 'none') FROM scanners() WHERE NOT is_built_in")?),
     ];
+    let hidden = single(
+        engine,
+        "SELECT coalesce(string_agg(DISTINCT entry.function_name, ', '), '') FROM duckdb_functions() AS entry \
+         WHERE entry.function_type = 'table_macro' AND starts_with(entry.function_name, 'scan_') AND NOT entry.internal \
+             AND entry.database_name <> 'temp' \
+             AND EXISTS (FROM scanners() AS scanner WHERE scanner.function_name = entry.function_name AND scanner.database_name = 'temp')",
+    )?;
+    if !hidden.is_empty() {
+        lines.push(("", format!("hidden in {} by your folder: {hidden}", engine.name())));
+    }
+    lines.extend(global.configuration.check_scanners(engine)?.into_iter().map(|stranger| ("configuration", stranger)));
     let failed = match engine.session_range(&bar_length(global)) {
         Ok(Some(range)) => {
             lines.push(("bars", format!("{} from {} to {}", counted(range.count, "session"), range.first, range.last)));
@@ -69,20 +168,4 @@ fn examine(engine: &Engine, global: &Global) -> Result<(Vec<Line>, Option<Error>
         Err(error) => Some(error),
     };
     Ok((lines, failed))
-}
-
-fn configuration_files() -> Vec<(&'static str, PathBuf)> {
-    let home = std::env::var_os("XDG_CONFIG_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".config")));
-    let mut files = Vec::new();
-    if let Some(home) = home {
-        files.push(("yours", home.join("stockscan/config.json")));
-    }
-    files.push(("this folder's", PathBuf::from("scanner_config.json")));
-    files
-}
-
-fn state(file: &Path) -> String {
-    format!("{} {}", file.display(), if file.is_file() { "found; this version does not read it yet" } else { "not there, which is fine" })
 }

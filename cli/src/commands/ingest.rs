@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use stockscan_engine::{Engine, Error, Ingest, IngestReport, Label, Result};
 
-use super::{Access, counted, open};
+use super::{Access, counted, options};
 use crate::{
     arguments::{Global, IngestFiles, LabelArgument},
     progress,
@@ -37,7 +37,8 @@ pub(crate) fn run(global: &Global, files: &IngestFiles) -> Result<()> {
     }
     let path = super::database(global);
     let was_there = path.exists();
-    let engine = open(global, Access::Write)?;
+    // It calls no scanner, so a broken one does not stop it.
+    let engine = Engine::open(options(global, Access::Write)?)?;
     let started = Instant::now();
     let outcome = progress::shown(&engine, global, "ingesting", || {
         engine.ingest(&ingest, |progress| {

@@ -31,7 +31,7 @@ pub(crate) fn run(global: &Global, list: &List) -> Result<()> {
     let function = engine.scanner_function(name)?;
     let scanner = function.strip_prefix("scan_").unwrap_or(&function);
     if machine {
-        let query = Query { sql: "FROM scanner_parameters() WHERE scanner = ?".to_owned(), values: vec![text(scanner)] };
+        let query = Query::with_values("FROM scanner_parameters() WHERE scanner = ?", vec![text(scanner)]);
         output::write(&engine, &query, None, &list.output, Numbers::Exact)?;
         return Ok(());
     }

@@ -5,6 +5,7 @@ pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod ingest;
 pub(crate) mod list;
+pub(crate) mod new;
 pub(crate) mod run;
 pub(crate) mod sql;
 
@@ -34,7 +35,19 @@ pub(crate) fn database(global: &Global) -> PathBuf {
     global.database.clone().unwrap_or_else(|| DEFAULT_DATABASE.into())
 }
 
+/// Opens the database, with the user's own scanners in it.
 pub(crate) fn open(global: &Global, access: Access) -> Result<Engine> {
+    let engine = Engine::open(Options { scanners_directory: own_scanners(global)?, ..options(global, access)? })?;
+    for stranger in global.configuration.check_scanners(&engine)? {
+        if !global.quiet {
+            eprintln!("{stranger}");
+        }
+    }
+    Ok(engine)
+}
+
+/// How the database is opened, without the user's own scanners.
+pub(crate) fn options(global: &Global, access: Access) -> Result<Options> {
     let path = database(global);
     let may_write = matches!(access, Access::Write | Access::WriteIfThere) && !global.read_only;
     let location = if access == Access::Read && global.database.is_none() && source_is_file(global) {
@@ -46,13 +59,37 @@ pub(crate) fn open(global: &Global, access: Access) -> Result<Engine> {
     } else {
         return Err(Error::NoDatabase(path));
     };
-    Engine::open(Options {
+    Ok(Options {
         read_only: location != Location::Memory && !may_write,
         location,
         threads: global.threads,
         memory_limit: global.memory_limit.clone(),
         source: global.source.clone(),
+        scanners_directory: None,
     })
+}
+
+/// The folder of the user's own scanners, if there is one: a flag or a variable names it, or a configuration file.
+pub(crate) fn scanners_directory(global: &Global) -> Option<&Path> {
+    let configured = global.configuration.cli.scanners_directory.as_ref().map(|folder| folder.0.as_path());
+    global.scanners_directory.as_deref().or(configured)
+}
+
+/// The same, and it is there.
+pub(crate) fn own_scanners(global: &Global) -> Result<Option<PathBuf>> {
+    let Some(folder) = scanners_directory(global) else { return Ok(None) };
+    if folder.is_dir() {
+        return Ok(Some(folder.to_path_buf()));
+    }
+    let what = if folder.exists() { "it is no folder" } else { "there is no such folder" };
+    let told_by = match (&global.scanners_directory, global.configuration.origin("cli", "scanners_directory")) {
+        (None, Some(file)) => format!("{}: cli.scanners_directory", file.display()),
+        _ => "--scanners-directory (STOCKSCAN_SCANNERS_DIRECTORY)".to_owned(),
+    };
+    Err(Error::Invalid(format!(
+        "{told_by} is {}: {what}; expected the folder of your own scanners, which 'scanner new NAME' makes",
+        folder.display()
+    )))
 }
 
 /// Whether the bars come from a file, so that no database is needed.

@@ -21,6 +21,11 @@ pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
     if run.sql {
         return Ok(writeln!(io::stdout(), "{}", call.sql())?);
     }
+    if !global.quiet {
+        for finding in engine.unchecked_reading(&call.function)? {
+            eprintln!("{} may look ahead: {}; 'scanner check' says more", finding.function, finding.problem);
+        }
+    }
     let started = Instant::now();
     let rows =
         progress::shown(&engine, global, "scanning", || output::write(&engine, &call.query(), deadline, &run.output, Numbers::Rounded))?;

@@ -1,6 +1,6 @@
 //! The comments at the top of a file: a sentence, prose, and tags.
 
-use crate::{Diagnostics, ParameterDoc, Range};
+use crate::{Column, Diagnostics, ParameterDoc, Range};
 
 const TAGS: &str = "@param, @inherit, @column, @tag, @source or @example";
 
@@ -9,7 +9,7 @@ pub(crate) struct Header {
     pub(crate) prose: String,
     pub(crate) parameter_docs: Vec<ParameterDoc>,
     pub(crate) inherits: Vec<(String, usize)>,
-    pub(crate) columns: Vec<(String, String)>,
+    pub(crate) columns: Vec<Column>,
     pub(crate) tags: Vec<String>,
     pub(crate) sources: Vec<String>,
     pub(crate) examples: Vec<String>,
@@ -82,10 +82,12 @@ fn take(header: &mut Header, tag: Tag, diagnostics: &mut Diagnostics) {
         },
         "inherit" => header.inherits.extend(tag.text.split_whitespace().map(|name| (name.to_owned(), tag.line))),
         "column" => match tag.text.split_once(' ') {
-            Some((name, _)) if header.columns.iter().any(|(other, _)| other == name) => {
+            Some((name, _)) if header.columns.iter().any(|other| other.name == name) => {
                 diagnostics.add(tag.line, format!("a second '@column {name}'"), "one for each column");
             }
-            Some((name, meaning)) => header.columns.push((name.to_owned(), meaning.to_owned())),
+            Some((name, meaning)) => {
+                header.columns.push(Column { name: name.to_owned(), meaning: meaning.to_owned(), line: tag.line });
+            }
             None => diagnostics.add(tag.line, format!("'@column {}'", tag.text), "'@column name unit, meaning'"),
         },
         "tag" => header.tags.push(tag.text),
@@ -96,7 +98,7 @@ fn take(header: &mut Header, tag: Tag, diagnostics: &mut Diagnostics) {
 }
 
 /// `NAME TYPE [unit][, range]: meaning`, or `NAME VARCHAR one of a, b, c: meaning`
-fn parameter(text: &str, line: usize) -> Result<ParameterDoc, (String, String)> {
+pub(crate) fn parameter(text: &str, line: usize) -> Result<ParameterDoc, (String, String)> {
     let shape = "'@param name TYPE unit, range: meaning', as in '@param min_price DOUBLE currency, 0 or more: …'";
     let wrong = || (format!("'@param {text}'"), shape.to_owned());
     let (name, rest) = text.split_once(' ').ok_or_else(wrong)?;
@@ -129,6 +131,22 @@ fn parameter(text: &str, line: usize) -> Result<ParameterDoc, (String, String)> 
         _ => None,
     };
     Ok(ParameterDoc { name: name.to_owned(), text: rest.to_owned(), sql_type: sql_type.to_owned(), range, choices: None, line })
+}
+
+/// A line of a macro's comment, `@param name [:= default] TYPE [unit][, range]: meaning`.
+pub(crate) fn documented_parameter(line: &str) -> Option<ParameterDoc> {
+    let (name, rest) = line.trim().strip_prefix("@param ")?.split_once(' ')?;
+    let text = match rest.strip_prefix(":= ") {
+        // A quoted default may hold spaces; a quote in it is doubled.
+        Some(quoted) if quoted.starts_with('\'') => {
+            let is_end = |index: usize| quoted[..=index].bytes().filter(|byte| *byte == b'\'').count() % 2 == 0;
+            let (end, _) = quoted.match_indices("' ").find(|(index, _)| is_end(*index))?;
+            &quoted[end + 2..]
+        }
+        Some(plain) => plain.split_once(' ')?.1,
+        None => rest,
+    };
+    parameter(&format!("{name} {text}"), 0).ok()
 }
 
 fn numeric_range(text: &str) -> Option<Range> {

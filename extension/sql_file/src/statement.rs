@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use sqlparser::{
     ast::{
-        Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, MacroDefinition, ObjectName, OneOrManyWithParens, Query, Spanned,
-        Statement, TableFactor, UnaryOperator, Value, Visit, Visitor,
+        AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, MacroDefinition, ObjectName, OneOrManyWithParens,
+        Query, Spanned, Statement, TableFactor, UnaryOperator, Value, Visit, Visitor,
     },
     dialect::DuckDbDialect,
     keywords::Keyword,
@@ -32,6 +32,7 @@ pub(crate) struct ParsedStatement {
     pub(crate) kind: Kind,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) body: String,
+    pub(crate) body_line: usize,
     pub(crate) uses: Uses,
 }
 
@@ -118,7 +119,8 @@ pub(crate) fn read(text: &str, diagnostics: &mut Diagnostics) -> Option<ParsedSt
         diagnostics.add(*line, format!("unqualified column '{column}'"), format!("the relation before it, as in 'bar.{column}'"));
     }
     let uses = reader.uses;
-    Some(ParsedStatement { name: name.to_string(), name_line, kind, body: body(text, &tokens), parameters, uses })
+    let (body, body_line) = body(text, &tokens);
+    Some(ParsedStatement { name: name.to_string(), name_line, kind, body, body_line, parameters, uses })
 }
 
 /// sqlparser ends its messages with `at Line: 3, Column: 7`.
@@ -136,8 +138,8 @@ fn message_and_line(error: ParserError) -> (String, usize) {
     }
 }
 
-/// The text behind `AS` or `AS TABLE` of the statement.
-fn body(text: &str, tokens: &[TokenWithSpan]) -> String {
+/// The text behind `AS` or `AS TABLE` of the statement, and the line on which it starts.
+fn body(text: &str, tokens: &[TokenWithSpan]) -> (String, usize) {
     let mut depth = 0_usize;
     let mut signature_read = false;
     let mut tokens = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).peekable();
@@ -158,14 +160,14 @@ fn body(text: &str, tokens: &[TokenWithSpan]) -> String {
         }
     }
     let Some(start) = tokens.peek().map(|token| token.span.start) else {
-        return String::new();
+        return (String::new(), 1);
     };
     let offset: usize = text.split_inclusive('\n').take(start.line as usize - 1).map(str::len).sum::<usize>()
         + text
             .lines()
             .nth(start.line as usize - 1)
             .map_or(0, |line| line.chars().take(start.column as usize - 1).map(char::len_utf8).sum());
-    text[offset..].trim_end().trim_end_matches(';').trim_end().to_owned()
+    (text[offset..].trim_end().trim_end_matches(';').trim_end().to_owned(), start.line as usize)
 }
 
 /// A literal of a default or a guard; `None` for anything else.
@@ -285,6 +287,19 @@ impl Visitor for BodyReader<'_> {
                     self.exempt.push((identifier.span.start.line, identifier.span.start.column));
                 }
             }
+            // `bar.closes[1]`: what stands before a dot is a relation, what stands behind it a column or field.
+            Expr::CompoundFieldAccess { root, access_chain } => {
+                let mut names: Vec<&Expr> =
+                    access_chain.iter().filter_map(|access| if let AccessExpr::Dot(name) = access { Some(name) } else { None }).collect();
+                if let Some(AccessExpr::Dot(_)) = access_chain.first() {
+                    names.push(root);
+                }
+                for name in names {
+                    if let Expr::Identifier(identifier) = name {
+                        self.exempt.push((identifier.span.start.line, identifier.span.start.column));
+                    }
+                }
+            }
             Expr::Lambda(lambda) => match &lambda.params {
                 OneOrManyWithParens::One(one) => self.lambda_parameters.push(one.name.value.clone()),
                 OneOrManyWithParens::Many(many) => {
@@ -298,7 +313,7 @@ impl Visitor for BodyReader<'_> {
                     if !self.exempt.contains(&place) {
                         self.uses.bare_uses.push((identifier.value.clone(), line));
                     }
-                } else if !self.lambda_parameters.contains(&identifier.value) {
+                } else if !self.exempt.contains(&place) && !self.lambda_parameters.contains(&identifier.value) {
                     self.unqualified.push((identifier.value.clone(), line));
                 }
             }
