@@ -36,6 +36,7 @@ WITH stockscan_series AS (
 stockscan_results AS (
     SELECT stockscan_series.symbol AS stockscan_symbol, stockscan_series.ts AS stockscan_ts, unnest(indicators, recursive := true)
     FROM stockscan_series
+    WHERE are_series(typeof(indicators), 'bar_indicators', 'indicators')
 )
 
 SELECT
