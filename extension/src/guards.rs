@@ -79,6 +79,15 @@ pub(crate) fn register(extension: &Extension) -> Result<()> {
         example: "SELECT is_bar_time('TIMESTAMP', 'scan_breakout') AS x",
         compute: is_bar_time,
     }
+    .register(extension)?;
+    RowFunction::<bool> {
+        name: "are_series",
+        parameters: &["type_name", "function_name", "parameter_name"],
+        description: "True, if a value of this type is a STRUCT whose fields, and those of STRUCTs in it, are lists; else an error that names \
+                      function, parameter, field and type.",
+        example: "SELECT are_series('STRUCT(rsi DOUBLE[])', 'bar_indicators', 'indicators') AS x",
+        compute: are_series,
+    }
     .register(extension)
 }
 
@@ -207,6 +216,62 @@ fn is_bar_time(arguments: &[Option<&str>]) -> std::result::Result<Option<bool>, 
     }
 }
 
+fn are_series(arguments: &[Option<&str>]) -> std::result::Result<Option<bool>, String> {
+    let name = |index: usize| arguments[index].unwrap_or("?");
+    let Some(fields) = struct_fields(name(0)) else {
+        return Err(format!(
+            "{}: {} must be a STRUCT of lists such as {{rsi: ti_rsi(close)}}, got a value of type {}",
+            name(1),
+            name(2),
+            name(0)
+        ));
+    };
+    match no_series(fields) {
+        Some((field, given)) => {
+            let field = field.trim_matches('"');
+            Err(format!("{}: field '{field}' of {} is {given}, expected a list with a value for each bar", name(1), name(2)))
+        }
+        None => Ok(Some(true)),
+    }
+}
+
+/// What stands between the brackets of `STRUCT(rsi DOUBLE[], "my name" INTEGER)`.
+fn struct_fields(type_name: &str) -> Option<&str> {
+    type_name.strip_prefix("STRUCT(").and_then(|rest| rest.strip_suffix(')'))
+}
+
+/// The first field that is neither a list nor NULL, with its type.
+fn no_series(fields: &str) -> Option<(&str, &str)> {
+    let mut start = 0;
+    outside_of_brackets(fields, ',').chain([fields.len()]).find_map(|end| {
+        let field = fields[start..end].trim_start();
+        start = end + 1;
+        let (name, given) = field.split_at(outside_of_brackets(field, ' ').next()?);
+        match (given.trim_start(), struct_fields(given.trim_start())) {
+            (_, Some(inner)) => no_series(inner),
+            ("\"NULL\"", None) => None,
+            (given, None) if given.ends_with(']') => None,
+            (given, None) => Some((name, given)),
+        }
+    })
+}
+
+/// Where a letter stands in the text of a type, outside of quotes and brackets.
+fn outside_of_brackets(text: &str, wanted: char) -> impl Iterator<Item = usize> {
+    let (mut depth, mut quoted) = (0, false);
+    text.char_indices()
+        .filter(move |(_, letter)| {
+            match letter {
+                '"' => quoted = !quoted,
+                '(' if !quoted => depth += 1,
+                ')' if !quoted => depth -= 1,
+                _ => {}
+            }
+            *letter == wanted && !quoted && depth == 0
+        })
+        .map(|(place, _)| place)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,6 +293,24 @@ mod tests {
         assert_eq!(message(Some("NaN"), Some("0"), None), "scan_x: n must be at least 0, got NaN");
         let fraction = integer(&[Some("2.5"), Some("1"), Some("9"), Some("scan_x"), Some("n")], false).unwrap_err();
         assert_eq!(fraction, "scan_x: n must be a whole number between 1 and 9, got 2.5");
+    }
+
+    #[test]
+    fn fields_that_are_no_lists_are_named() {
+        let check = |type_name| are_series(&[Some(type_name), Some("f"), Some("p")]);
+        for series in [
+            "STRUCT(rsi DOUBLE[])",
+            "STRUCT(a DOUBLE[], \"my, (name\" DECIMAL(9,2)[], b STRUCT(c INTEGER[], d \"NULL\"), e STRUCT(x INTEGER, y VARCHAR)[])",
+        ] {
+            assert_eq!(check(series), Ok(Some(true)));
+        }
+        assert_eq!(
+            check("STRUCT(a DOUBLE[], b STRUCT(\"c d\" DECIMAL(9,2)))").unwrap_err(),
+            "f: field 'c d' of p is DECIMAL(9,2), expected a list with a value for each bar"
+        );
+        for other in ["DOUBLE[]", "STRUCT(a DOUBLE[])[]", "INTEGER", "\"NULL\""] {
+            assert!(check(other).is_err_and(|message| message.ends_with(&format!("got a value of type {other}"))));
+        }
     }
 
     #[test]

@@ -21,7 +21,9 @@ use duckdb_neo::{
 };
 use ta_lib::{
     Core, RetCode,
-    abstract_api::{FUNCS, FuncInfo, InputFlags, InputType, OptInputInfo, OptInputType, OutputType, ParamHolder},
+    abstract_api::{
+        FUNCS, FuncFlags, FuncInfo, InputFlags, InputType, OptInputInfo, OptInputType, OutputFlags, OutputInfo, OutputType, ParamHolder,
+    },
 };
 
 use crate::{
@@ -40,6 +42,10 @@ const PRICES: [(InputFlags, &str); 5] = [
 
 /// Limits from which on TA-Lib means none.
 const UNLIMITED: f64 = 3e37;
+
+/// Functions made of others that remember where the series starts. TA-Lib's flags only name those others; a test compares with what they do.
+const REMEMBER_TOO: &str = "ADOSC ADXR APO CKSP CVI DEMA DOSC EFI ERI KC KDJ KVO MACD MACDFIX MASSI PPO PSO PVO RVIR SMI STOCHRSI TEMA TRIX \
+                            TSI WAVETREND ZLEMA";
 
 /// TA-Lib with its own defaults: no unstable period is cut off.
 static TA_LIB: LazyLock<Core> = LazyLock::new(Core::new);
@@ -144,7 +150,7 @@ impl Indicator {
         }
         for option in self.info.opt_inputs {
             // Of any type, so that a wrong one gets a message of ours.
-            let parameter = FunctionParameter::with_type(option_name(option), types.any.clone());
+            let parameter = FunctionParameter::with_type(option_name(option.param_name), types.any.clone());
             signature = signature.param(match option.kind {
                 OptInputType::IntegerRange { default, .. } => parameter.default_value(default),
                 OptInputType::RealRange { default, .. } | OptInputType::RealList { default, .. } => parameter.default_value(default),
@@ -179,32 +185,55 @@ impl Indicator {
     }
 
     fn example(&self) -> String {
-        // Two series of one symbol that always exist.
-        let price = |name| match name {
-            "series" | "series0" | "periods" => "close",
-            "series1" => "open",
-            other => other,
+        let price = |input: &str| match input {
+            "series" | "series0" | "periods" => "close".to_owned(),
+            "series1" => "open".to_owned(),
+            other => other.to_owned(),
         };
-        let lists: Vec<_> = self.inputs.iter().map(|name| format!("list(bar.{} ORDER BY bar.ts)", price(name.as_str()))).collect();
-        format!("SELECT bar.symbol, {}({}) AS x FROM bars AS bar GROUP BY bar.symbol", self.name, lists.join(", "))
+        let call = |list: fn(String) -> String| {
+            format!("{}({})", self.name, self.inputs.iter().map(|input| list(price(input))).collect::<Vec<_>>().join(", "))
+        };
+        let value = self.info.name.to_lowercase();
+        match self.form {
+            Form::Series => {
+                format!("FROM bar_indicators({{{value}: {}}}, symbols := ['DEMO0001']) ORDER BY ts", call(|price| price))
+            }
+            Form::Last => {
+                let call = call(|price| format!("series(bar.{price}, bar.ts)"));
+                format!("SELECT bar.symbol, {call} AS {value} FROM bars AS bar GROUP BY bar.symbol")
+            }
+        }
     }
 
     /// What the catalogue says, with a line for each parameter in the grammar of the files of `sql/`.
     fn description(&self) -> String {
         let info = self.info;
         let what = match self.form {
-            Form::Series => "A value for each bar, NULL while it warms up",
-            Form::Last => "The value of the last bar, NULL while it warms up; that of the series, without making a list of the others",
+            Form::Series => "A value for each bar, NULL while it warms up.".to_owned(),
+            Form::Last => {
+                let series = self.name.trim_end_matches("_last");
+                format!("The value of the last bar, which is the last of {series}, without a list of the others.")
+            }
         };
-        let mut text = format!(
-            "{} (TA-Lib's {}, {}). {what}. A bar with an input that is NULL, NaN or infinite is left out: it has no value, and the others \
-             are what they were without it. NULL for a list that is NULL, and for a result that is not finite.",
-            info.hint,
-            info.name,
-            info.group.as_str()
+        let mut text = format!("{} TA-Lib's {} ({}). {what}", sentence(info.hint), info.name, info.group.as_str());
+        if let [output] = info.outputs
+            && let Some(meaning) = pattern_meaning(output)
+        {
+            let _ = write!(text, " It is {meaning}.");
+        }
+        text.push_str(
+            " A bar with an input that is NULL, NaN or infinite is left out: it has no value, and the others are what they were without it. \
+             A list that is NULL gives NULL; so does a result that is not finite.",
         );
-        if info.unst_id.is_some() || info.flags.contains(ta_lib::abstract_api::FuncFlags::PATH_DEPENDENT) {
+        if info.unst_id.is_some() || info.flags.contains(FuncFlags::PATH_DEPENDENT) || REMEMBER_TOO.split(' ').any(|name| name == info.name)
+        {
             text.push_str(" The values remember where the series starts.");
+        }
+        if info.flags.contains(FuncFlags::DISPLAY_SHIFT) {
+            text.push_str(" Charts draw it bars ahead or behind; here a value stands at the bar at which it is known.");
+        }
+        if info.flags.contains(FuncFlags::POSITIVE_INPUT) {
+            text.push_str(" Meant for numbers above zero.");
         }
         if self.positions().any(|is_position| is_position) {
             text.push_str(" Places are counted from 0, as TA-Lib does; lists in SQL count from 1.");
@@ -214,11 +243,16 @@ impl Indicator {
             let _ = write!(text, "\n@param {input} DOUBLE[]: {}.", input_meaning(input));
         }
         for option in info.opt_inputs {
-            let _ = write!(text, "\n@param {} := {}.", option_name(option), option_documentation(option));
+            let _ = write!(text, "\n@param {} := {}", option_name(option.param_name), option_documentation(option));
         }
-        for (output, name) in info.outputs.iter().zip(&self.outputs) {
-            let kind = if output.kind == OutputType::Real { "number" } else { "whole number" };
-            let _ = write!(text, "\n@column {name} {kind}.");
+        // A single value has no name.
+        let kinds = info.outputs.iter().zip(self.positions()).map(|(output, is_position)| match output.kind {
+            _ if is_position => "place of a bar in the series",
+            OutputType::Real => "number",
+            OutputType::Integer => "whole number",
+        });
+        for ((output, name), kind) in info.outputs.iter().zip(&self.outputs).zip(kinds).filter(|_| self.outputs.len() > 1) {
+            let _ = write!(text, "\n@column {name} {}.", pattern_meaning(output).as_deref().unwrap_or(kind));
         }
         text
     }
@@ -235,7 +269,7 @@ impl Indicator {
             let text = given(self.inputs.len() + index)?;
             values.push(option_value(option, text.as_deref()).map_err(|expected| {
                 let given = text.map_or("NULL".to_owned(), |text| if text.parse::<f64>().is_ok() { text } else { format!("'{text}'") });
-                Error::invalid_input(format!("{}: {} must be {expected}, got {given}", self.name, option_name(option)))
+                Error::invalid_input(format!("{}: {} must be {expected}, got {given}", self.name, option_name(option.param_name)))
             })?);
         }
         let mut call = self.info.id.new_call(&TA_LIB);
@@ -728,9 +762,9 @@ fn limits(min: f64, max: f64) -> Option<String> {
     }
 }
 
-/// `14 INTEGER, 2 to 100000: Lookback for …`
+/// `14 INTEGER, 2 to 100000: Lookback for ….`
 fn option_documentation(option: &OptInputInfo) -> String {
-    let hint = option.hint;
+    let hint = sentence(option.hint);
     match option.kind {
         OptInputType::IntegerRange { min, max, default, .. } => format!("{default} INTEGER, {min} to {max}: {hint}"),
         OptInputType::RealRange { min, max, default, .. } => {
@@ -746,6 +780,44 @@ fn option_documentation(option: &OptInputInfo) -> String {
         }
         OptInputType::RealList { default, .. } => format!("{default} DOUBLE: {hint}"),
     }
+}
+
+/// One of TA-Lib's hints with a full stop, and with options called as they are here.
+fn sentence(hint: &str) -> String {
+    let mut words: Vec<String> = hint.trim_end_matches(['.', ' ']).split(' ').map(str::to_owned).collect();
+    for word in words.iter_mut().filter(|word| word.starts_with("optIn")) {
+        let end = word.find(|letter: char| !letter.is_ascii_alphanumeric()).unwrap_or(word.len());
+        *word = format!("{}{}", option_name(&word[..end]), &word[end..]);
+    }
+    words.join(" ") + "."
+}
+
+/// The values of an output that is a pattern, such as `100 at the bar that completes the pattern, 0 elsewhere`.
+fn pattern_meaning(output: &OutputInfo) -> Option<String> {
+    let has = |flag| output.flags.contains(flag);
+    let signed = |level: i32| match (has(OutputFlags::POSITIVE), has(OutputFlags::NEGATIVE)) {
+        (true, true) => format!("{level} or -{level}"),
+        (false, true) => format!("-{level}"),
+        _ => level.to_string(),
+    };
+    if output.kind != OutputType::Integer || !has(OutputFlags::ZERO) {
+        return None;
+    }
+    let mut text = format!("{} at the bar that completes the pattern", signed(100));
+    if has(OutputFlags::PATTERN_BULL_BEAR) {
+        text.push_str(match (has(OutputFlags::POSITIVE), has(OutputFlags::NEGATIVE)) {
+            (true, true) => " (bullish or bearish)",
+            (true, false) => " (a bullish one)",
+            _ => " (a bearish one)",
+        });
+    }
+    if has(OutputFlags::PATTERN_WEAK) {
+        let _ = write!(text, ", {} for a weaker form", signed(80));
+    }
+    if has(OutputFlags::PATTERN_CONFIRM) {
+        let _ = write!(text, ", {} at a bar that confirms an earlier one", signed(200));
+    }
+    Some(text + ", 0 elsewhere")
 }
 
 fn input_names(info: &FuncInfo) -> Vec<String> {
@@ -768,8 +840,15 @@ fn input_meaning(name: &str) -> &'static str {
     }
 }
 
-fn option_name(option: &OptInputInfo) -> String {
-    snake_case(option.param_name.trim_start_matches("optIn"))
+/// `optInTimePeriod` is `time_period`, `optInROCMAType` `roc_ma_type`.
+fn option_name(name: &str) -> String {
+    let name = snake_case(name.trim_start_matches("optIn"));
+    match name.strip_suffix("ma_type") {
+        Some(of) if !of.is_empty() && !of.ends_with('_') => format!("{of}_ma_type"),
+        // A reserved word of SQL: `offset := 0.85` is a syntax error.
+        _ if name == "offset" => "peak_offset".to_owned(),
+        _ => name,
+    }
 }
 
 /// `outRealUpperBand` is `upper_band`, `outReal` `real`.

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import random
+from functools import cache
 
 import pytest
 
@@ -37,10 +38,11 @@ def expected(sessions, first_day, last_day, cutoff, given):
     hits = []
     for symbol, days in sessions.items():
         dates = [day for day, _ in days]
+        traded = cache(lambda index, days=days: int(seen(days[index][1]).volume.sum()))
         for index, day in enumerate(dates):
             if not first_day <= day <= last_day or index < n or (day - dates[index - n]).days > 2 * n + 10:
                 continue
-            usual = sum(int(seen(earlier).volume.sum()) for _, earlier in days[index - n : index])
+            usual = sum(map(traded, range(index - n, index)))
             now, before = seen(days[index][1]), days[index - 1][1]
             if usual == 0 or now.empty:
                 continue

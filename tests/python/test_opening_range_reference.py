@@ -2,6 +2,7 @@
 
 import datetime as dt
 import random
+from functools import cache
 
 import pandas as pd
 import pytest
@@ -65,11 +66,12 @@ def expected(sessions, first_day, last_day, cutoff, session_start, bar_minutes, 
     hits = []
     for symbol, days in sessions.items():
         dates = [day for day, _ in days]
+        traded = cache(lambda index, days=days: int(seen(days[index][1]).volume.sum()))
         for index, day in enumerate(dates):
             if not first_day <= day <= last_day or index < n or (day - dates[index - n]).days > 2 * n + 10:
                 continue
             now = seen(days[index][1])
-            usual = sum(int(seen(earlier).volume.sum()) for _, earlier in days[index - n : index])
+            usual = sum(map(traded, range(index - n, index)))
             if usual == 0 or now.empty:
                 continue
             start = pd.Timestamp(day) + pd.Timedelta(session_start + ":00") if session_start else now.ts.iloc[0]
