@@ -64,18 +64,25 @@ WITH sessions AS (
 
 -- The earlier sessions of a symbol in parts of up to twice history_sessions, each of which overlaps the next by half: those of any session
 -- are in one of them. From lists of all its sessions each scanned one would have to take a copy, and a long range would never end.
-parts AS (
+with_parts AS (
     SELECT
-        sessions.symbol,
-        sessions.earlier // integer_in_range(history_sessions, 1, 500, called_by, 'history_sessions') + step.range AS part,
-        greatest(min(sessions.earlier), 1) AS first_place,
-        series(sessions.previous_open, CAST(sessions.previous_session_date AS TIMESTAMP)) AS opens,
-        series(sessions.previous_high, CAST(sessions.previous_session_date AS TIMESTAMP)) AS highs,
-        series(sessions.previous_low, CAST(sessions.previous_session_date AS TIMESTAMP)) AS lows,
-        series(sessions.previous_close, CAST(sessions.previous_session_date AS TIMESTAMP)) AS closes
+        sessions.*,
+        sessions.earlier // integer_in_range(history_sessions, 1, 500, called_by, 'history_sessions') + step.range AS part
     FROM sessions
     CROSS JOIN range(2) AS step
-    GROUP BY sessions.symbol, sessions.earlier // integer_in_range(history_sessions, 1, 500, called_by, 'history_sessions') + step.range
+),
+
+parts AS (
+    SELECT
+        with_parts.symbol,
+        with_parts.part,
+        greatest(min(with_parts.earlier), 1) AS first_place,
+        series(with_parts.previous_open, CAST(with_parts.previous_session_date AS TIMESTAMP)) AS opens,
+        series(with_parts.previous_high, CAST(with_parts.previous_session_date AS TIMESTAMP)) AS highs,
+        series(with_parts.previous_low, CAST(with_parts.previous_session_date AS TIMESTAMP)) AS lows,
+        series(with_parts.previous_close, CAST(with_parts.previous_session_date AS TIMESTAMP)) AS closes
+    FROM with_parts
+    GROUP BY with_parts.symbol, with_parts.part
 ),
 
 scanned AS (

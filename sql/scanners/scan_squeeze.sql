@@ -114,6 +114,7 @@ with_bands AS (
             ti_trange(sessions.highs, sessions.lows, sessions.closes),
             integer_in_range(keltner_period, 2, 250, 'scan_squeeze', 'keltner_period')
         ) AS mean_true_ranges,
+        -- It takes the Keltner period only.
         ti_sqzmom_last(
             sessions.highs,
             sessions.lows,
@@ -160,8 +161,9 @@ with_setups AS (
         100 * (with_states.previous_high - with_states.previous_low) / with_states.previous_close AS range_pct,
         100 * (with_states.price / with_states.open - 1) AS change_pct,
         coalesce(list_position(with_states.squeeze_states, FALSE) - 1, 20) AS squeeze_sessions,
-        with_states.heights[1] < list_min(with_states.heights[2:4]) AS is_nr4,
-        with_states.heights[1] < list_min(with_states.heights[2:7]) AS is_nr7,
+        -- Ranges that are equal in ticks differ by a rounding error.
+        list_min(with_states.heights[2:4]) - with_states.heights[1] > 1e-9 * with_states.previous_close AS is_nr4,
+        list_min(with_states.heights[2:7]) - with_states.heights[1] > 1e-9 * with_states.previous_close AS is_nr7,
         with_states.previous_high < with_states.highs[with_states.history - 1]
         AND with_states.previous_low > with_states.lows[with_states.history - 1] AS is_inside,
         greatest(

@@ -3,6 +3,7 @@ sessions."""
 
 import datetime as dt
 import random
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -62,7 +63,8 @@ def expected(sessions, first, last, given):
             count = 0
             while count < 20 and is_squeezed(highs[: n - count], lows[: n - count], closes[: n - count], given):
                 count += 1
-            heights = highs - lows
+            # In decimals: ranges of the same number of ticks are equal.
+            heights = [Decimal(str(high)) - Decimal(str(low)) for high, low in zip(highs, lows)]
             setups = []
             if highs[-1] < highs[-2] and lows[-1] > lows[-2]:
                 setups.append("INSIDE")
@@ -80,7 +82,7 @@ def expected(sessions, first, last, given):
             score = 40 * min(count / 6, 1) + 20 * ("NR7" in setups) + 10 * ("NR4" in setups) + 10 * ("INSIDE" in setups) + 30 * min(beyond, 1)
             if score < given["min_probability_score"] or given["direction"] not in ("any", side):
                 continue
-            height = 100 * heights[-1] / closes[-1]
+            height = 100 * float(heights[-1]) / closes[-1]
             push = momentum(highs, lows, closes, given["keltner_period"])
             change = 100 * (price / start - 1)
             hits.append((day, symbol, price, " + ".join(setups), count, push, height, highs[-1], lows[-1], beyond, side, change, int(volume), score))

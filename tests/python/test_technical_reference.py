@@ -53,21 +53,23 @@ def expected(sessions, first, last, given):
             if np.isnan([rsi, histogram, middle, fast, slow]).any():
                 continue
             pct = 100 * histogram / price
+            rounding, least_pct = 1e-9 * price, max(given["macd_threshold"], 1e-7)
+            above, below = price - upper > rounding, lower - price > rounding
             setups, sides = [], []
             for setup, side, holds in (
-                ("BB_BREAKOUT_DOWN", -1, price < lower),
-                ("BB_BREAKOUT_UP", 1, price > upper),
-                ("MACD_BEARISH", -1, pct < -given["macd_threshold"]),
-                ("MACD_BULLISH", 1, pct > given["macd_threshold"]),
+                ("BB_BREAKOUT_DOWN", -1, below),
+                ("BB_BREAKOUT_UP", 1, above),
+                ("MACD_BEARISH", -1, pct < -least_pct),
+                ("MACD_BULLISH", 1, pct > least_pct),
                 ("OVERBOUGHT", -1, rsi >= given["rsi_overbought"] and rsi > given["rsi_oversold"]),
                 ("OVERSOLD", 1, rsi <= given["rsi_oversold"]),
-                ("TREND_DOWN", -1, fast < slow),
-                ("TREND_UP", 1, fast > slow),
+                ("TREND_DOWN", -1, slow - fast > rounding),
+                ("TREND_UP", 1, fast - slow > rounding),
             ):
                 if holds:
                     setups.append(setup)
                     sides.append(side)
-            risk = 2 * (rsi >= 75 or rsi <= 25) + (price > upper or price < lower) + (abs(change) > 3)
+            risk = 2 * (rsi >= 75 or rsi <= 25) + (above or below) + (abs(change) > 3)
             up, down = sides.count(1), sides.count(-1)
             side = "long" if up > down else "short" if down > up else "none"
             score = 0 if up == down else max(0, 25 * max(up, down) - 10 * risk)
