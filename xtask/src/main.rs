@@ -63,7 +63,6 @@ fn test() -> Outcome {
         .args(["-m", "pytest", "-q", "--numprocesses", "auto", "--dist", "loadfile", "tests/python"])
         .env("STOCKSCAN_EXTENSION", extension)
         .env("STOCKSCAN_SCANNER", run::target_directory()?.join("debug/scanner"))
-        .env("STOCKSCAN_BARE_LOOP", run::target_directory()?.join("debug/examples/bare_loop"))
         .run()
 }
 
@@ -78,6 +77,7 @@ fn bench(arguments: &[String]) -> Outcome {
         .args(arguments)
         .env("STOCKSCAN_EXTENSION", extension)
         .env("STOCKSCAN_SCANNER", run::target_directory()?.join("debug/scanner"))
+        .env("STOCKSCAN_BARE_LOOP", run::target_directory()?.join("debug/examples/bare_loop"))
         .run()
 }
 
