@@ -84,7 +84,7 @@ pub(crate) struct Demo {
     #[arg(long, default_value_t = 50)]
     pub(crate) symbols: u32,
     /// How many sessions; the last one is 2025-01-15
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 80)]
     pub(crate) sessions: u32,
     /// Another seed is another market
     #[arg(long, default_value_t = 42)]

@@ -479,7 +479,7 @@ fn a_users_own_scanner_is_told_what_it_lacks() -> Outcome {
     ] {
         assert!(check.err.contains(finding), "{finding}: {}", check.err);
     }
-    assert!(check.err.contains("about the scanners in market.duckdb, which run all the same"), "{}", check.err);
+    assert!(check.err.contains("about the scanners in market.duckdb; 'scanner run' refuses those that lack columns"), "{}", check.err);
     Ok(())
 }
 

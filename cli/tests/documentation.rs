@@ -70,14 +70,15 @@ fn shell_blocks_run_in_order_in_an_empty_folder() -> Outcome {
 }
 
 #[test]
-fn sql_blocks_run_as_scripts() -> Outcome {
+fn sql_blocks_run_as_scripts_in_order_in_an_empty_database() -> Outcome {
     let mut count = 0;
     for page in pages()? {
+        let folder = tempfile::tempdir()?;
         for block in blocks(&fs::read_to_string(&page)?, "sql") {
-            let folder = tempfile::tempdir()?;
             let script = folder.path().join("block.sql");
             fs::write(&script, &block)?;
-            assert_success(&shell("scanner sql < block.sql", folder.path())?, &format!("{}:\n{block}", page.display()));
+            let output = shell("scanner sql --database page.duckdb < block.sql", folder.path())?;
+            assert_success(&output, &format!("{}:\n{block}", page.display()));
             count += 1;
         }
     }

@@ -20,6 +20,8 @@ use crate::{Call, Engine, Error, Result, call::literal};
 /// How many rows survive the conditions of a scan, one after the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Funnel {
+    /// Rows that the first conditions are asked of.
+    pub candidates: u64,
     /// In the order of the scanner's SQL.
     pub steps: Vec<Step>,
 }
@@ -64,21 +66,28 @@ impl Engine {
         let shown: Vec<Vec<(String, String)>> =
             stages.iter().map(|stage| stage.conditions.iter().map(|condition| describe(condition, &parameters)).collect()).collect();
         let counts = self.within(deadline, || self.survivors(&mut query, &stages, &parameters))?;
-        let steps = shown.into_iter().flatten().zip(counts.into_iter().flatten()).filter(|((condition, _), _)| !condition.is_empty());
-        Ok(Funnel { steps: steps.map(|((condition, parameters), survivors)| Step { condition, parameters, survivors }).collect() })
+        let mut counts = counts.into_iter().flatten();
+        let candidates = counts.next().unwrap_or_default();
+        let steps = shown.into_iter().flatten().zip(counts).filter(|((condition, _), _)| !condition.is_empty());
+        Ok(Funnel {
+            candidates,
+            steps: steps.map(|((condition, parameters), survivors)| Step { condition, parameters, survivors }).collect(),
+        })
     }
 
-    /// One list of counts per stage, from one statement.
+    /// One list of counts per stage, from one statement; before the first stage's counts its rows without any condition.
     fn survivors(&self, query: &mut SqlQuery, stages: &[Stage], parameters: &[(String, Value)]) -> Result<Vec<Vec<u64>>> {
         let arms: Vec<String> = stages
             .iter()
             .enumerate()
             .map(|(index, stage)| {
-                let counts: Vec<String> = (1..=stage.conditions.len())
-                    .map(|length| {
+                let all = (index == 0).then(|| "count(*)".to_owned());
+                let counts: Vec<String> = all
+                    .into_iter()
+                    .chain((1..=stage.conditions.len()).map(|length| {
                         let held: Vec<String> = stage.conditions[..length].iter().map(|condition| format!("({condition})")).collect();
                         format!("count(*) FILTER (WHERE {})", held.join(" AND "))
-                    })
+                    }))
                     .collect();
                 format!("SELECT {index} AS stage, [{}] AS counts FROM {}", counts.join(", "), stage.from)
             })

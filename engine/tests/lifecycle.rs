@@ -207,7 +207,9 @@ fn a_users_own_scanner_is_called_like_any_other() -> Outcome {
     engine.connection().execute_batch(
         "CREATE TABLE bars AS FROM demo_bars(symbols := 3, sessions := 8);
          CREATE MACRO scan_mine(scan_date, at_least := 2, label := 'it''s') AS TABLE
-             SELECT session.symbol, at_least AS n, label FROM sessions_as_of(scan_date) AS session
+             SELECT session.session_date AS scan_date, session.symbol, session.price, at_least AS n, label, session.volume,
+                 100.0 AS probability_score, row_number() OVER (ORDER BY session.symbol) AS rank
+             FROM sessions_as_of(scan_date) AS session
              WHERE session.session_date = session_date(scan_date, 'scan_mine', 'scan_date') AND session.bars >= at_least;",
     )?;
     let signature = engine.signature("scan_mine")?;

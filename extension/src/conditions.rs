@@ -26,7 +26,7 @@ type Conditions = Vec<Option<bool>>;
 
 /// Registers all of them.
 pub(crate) fn register(extension: &Extension) -> Result<()> {
-    let comparisons: [(&str, &str, fn(Pair, Pair) -> Option<bool>); 4] = [
+    let comparisons: [(&str, &str, Compare); 4] = [
         ("above", "is above", |_, (value, level)| Some(value? > level?)),
         ("below", "is below", |_, (value, level)| Some(value? < level?)),
         ("crossed_above", "has crossed from not above to above", |before, (value, level)| {
@@ -73,6 +73,9 @@ pub(crate) fn register(extension: &Extension) -> Result<()> {
 /// A value and the level that it is compared with.
 type Pair = (Option<f64>, Option<f64>);
 
+/// Of the pair before and the pair at a bar.
+type Compare = fn(Pair, Pair) -> Option<bool>;
+
 /// What a series is compared with: another, or a number.
 trait Level: DuckDBType + Send + Sync + 'static {
     const DOCUMENTATION: &str;
@@ -88,8 +91,7 @@ impl Level for f64 {
 
 struct Comparison<L> {
     name: &'static str,
-    /// Of the pair before and the pair at a bar.
-    compare: fn(Pair, Pair) -> Option<bool>,
+    compare: Compare,
     level: PhantomData<L>,
 }
 

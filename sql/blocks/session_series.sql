@@ -16,7 +16,7 @@
 -- @column price currency, close of the latest bar that had ended.
 -- @column volume shares traded so far.
 -- @column bars bars that had ended.
--- @column previous_close currency, last close of the session before; NULL for a symbol's first session.
+-- @column previous_close currency, last close of the session before; NULL if that is further back than the calendar days.
 -- @column history earlier sessions in the series.
 -- @column opens currency, opens of the sessions in their order.
 -- @column highs currency, highs of the sessions.
@@ -62,40 +62,64 @@ WITH sessions AS (
     ) AS session
 ),
 
--- All the sessions of a symbol, from which each scanned one takes its part: a list for each row of a window would be made for every row.
-symbols_whole AS (
+-- The earlier sessions of a symbol in parts of up to twice history_sessions, each of which overlaps the next by half: those of any session
+-- are in one of them. From lists of all its sessions each scanned one would have to take a copy, and a long range would never end.
+with_parts AS (
     SELECT
-        sessions.symbol,
-        series(sessions.previous_open, CAST(sessions.previous_session_date AS TIMESTAMP)) AS opens,
-        series(sessions.previous_high, CAST(sessions.previous_session_date AS TIMESTAMP)) AS highs,
-        series(sessions.previous_low, CAST(sessions.previous_session_date AS TIMESTAMP)) AS lows,
-        series(sessions.previous_close, CAST(sessions.previous_session_date AS TIMESTAMP)) AS closes
+        sessions.*,
+        sessions.earlier // integer_in_range(history_sessions, 1, 500, called_by, 'history_sessions') + step.range AS part
     FROM sessions
-    GROUP BY sessions.symbol
+    CROSS JOIN range(2) AS step
+),
+
+parts AS (
+    SELECT
+        with_parts.symbol,
+        with_parts.part,
+        greatest(min(with_parts.earlier), 1) AS first_place,
+        series(with_parts.previous_open, CAST(with_parts.previous_session_date AS TIMESTAMP)) AS opens,
+        series(with_parts.previous_high, CAST(with_parts.previous_session_date AS TIMESTAMP)) AS highs,
+        series(with_parts.previous_low, CAST(with_parts.previous_session_date AS TIMESTAMP)) AS lows,
+        series(with_parts.previous_close, CAST(with_parts.previous_session_date AS TIMESTAMP)) AS closes
+    FROM with_parts
+    GROUP BY with_parts.symbol, with_parts.part
 ),
 
 scanned AS (
     SELECT
         sessions.*,
-        least(sessions.near, integer_in_range(history_sessions, 1, 500, called_by, 'history_sessions')) AS history
+        least(sessions.near, integer_in_range(history_sessions, 1, 500, called_by, 'history_sessions')) AS history,
+        sessions.earlier // integer_in_range(history_sessions, 1, 500, called_by, 'history_sessions') AS part
     FROM sessions
     WHERE sessions.session_date >= session_date(scan_date, called_by, 'scan_date') AND sessions.bars > 0
+),
+
+with_part AS (
+    SELECT
+        scanned.*,
+        parts.opens,
+        parts.highs,
+        parts.lows,
+        parts.closes,
+        scanned.earlier - parts.first_place + 1 AS last_place,
+        scanned.earlier - parts.first_place + 2 - scanned.history AS first_place
+    FROM scanned
+    JOIN parts ON scanned.symbol = parts.symbol AND scanned.part = parts.part
 )
 
 SELECT
-    scanned.session_date,
-    scanned.symbol,
-    scanned.open,
-    scanned.high,
-    scanned.low,
-    scanned.price,
-    scanned.volume,
-    scanned.bars,
-    scanned.previous_close,
-    scanned.history,
-    list_append(list_slice(symbols_whole.opens, scanned.earlier - scanned.history + 1, scanned.earlier), scanned.open) AS opens,
-    list_append(list_slice(symbols_whole.highs, scanned.earlier - scanned.history + 1, scanned.earlier), scanned.high) AS highs,
-    list_append(list_slice(symbols_whole.lows, scanned.earlier - scanned.history + 1, scanned.earlier), scanned.low) AS lows,
-    list_append(list_slice(symbols_whole.closes, scanned.earlier - scanned.history + 1, scanned.earlier), scanned.price) AS closes
-FROM scanned
-JOIN symbols_whole ON scanned.symbol = symbols_whole.symbol
+    with_part.session_date,
+    with_part.symbol,
+    with_part.open,
+    with_part.high,
+    with_part.low,
+    with_part.price,
+    with_part.volume,
+    with_part.bars,
+    CASE WHEN with_part.history > 0 THEN with_part.previous_close END AS previous_close,
+    with_part.history,
+    list_append(list_slice(with_part.opens, with_part.first_place, with_part.last_place), with_part.open) AS opens,
+    list_append(list_slice(with_part.highs, with_part.first_place, with_part.last_place), with_part.high) AS highs,
+    list_append(list_slice(with_part.lows, with_part.first_place, with_part.last_place), with_part.low) AS lows,
+    list_append(list_slice(with_part.closes, with_part.first_place, with_part.last_place), with_part.price) AS closes
+FROM with_part

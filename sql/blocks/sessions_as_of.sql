@@ -74,13 +74,19 @@ stockscan_recent_sessions AS (
     FROM folded_sessions('stockscan_recent_bars') AS session
 ),
 
-stockscan_short_symbols AS (
-    SELECT stockscan_recent_sessions.symbol
+stockscan_symbols AS (
+    SELECT
+        stockscan_recent_sessions.symbol,
+        count(*) FILTER (WHERE stockscan_recent_sessions.session_date < session_date(scan_date, called_by, 'scan_date')) AS earlier_sessions
     FROM stockscan_recent_sessions
     GROUP BY stockscan_recent_sessions.symbol
-    HAVING
-        count(*) FILTER (WHERE stockscan_recent_sessions.session_date < session_date(scan_date, called_by, 'scan_date'))
-        < integer_in_range(history_sessions, 0, 1000, called_by, 'history_sessions')
+),
+
+-- Not with HAVING: there the parameter of a macro around this one would be a column outside GROUP BY.
+stockscan_short_symbols AS (
+    SELECT stockscan_symbols.symbol
+    FROM stockscan_symbols
+    WHERE stockscan_symbols.earlier_sessions < integer_in_range(history_sessions, 0, 1000, called_by, 'history_sessions')
 ),
 
 stockscan_earlier_bars AS (

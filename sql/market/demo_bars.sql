@@ -20,7 +20,7 @@
 -- @source Brownian bridge by midpoint displacement: P. Glasserman, Monte Carlo Methods in Financial Engineering (2003), section 3.1.
 -- @example FROM demo_bars(symbols := 5, sessions := 3) LIMIT 5
 -- @example CREATE TABLE bars AS FROM demo_bars()
-CREATE MACRO demo_bars(symbols := 50, sessions := 60, seed := 42) AS TABLE
+CREATE MACRO demo_bars(symbols := 50, sessions := 80, seed := 42) AS TABLE
 WITH weekdays AS (
     SELECT
         CAST(day.range AS DATE) AS session_date,

@@ -1,26 +1,28 @@
 -- A stock whose latest whole sessions were unusually quiet: Bollinger bands inside the Keltner channel, or a narrow or inside session.
 --
 -- The setup is that of whole sessions, up to the one before the scanned one, since a running session is always narrow at first; the price
--- then shows whether the stock has left the last of them. A squeeze is on while the Bollinger bands lie within the Keltner channel of
--- keltner_multiplier mean true ranges around the same mean (TA-Lib's SQZMOM); squeeze_sessions counts for how many sessions without a break.
+-- then shows whether the stock has left the last of them. The Bollinger bands are bollinger_deviations standard deviations around the mean
+-- close, the Keltner channel is keltner_multiplier mean true ranges around its own mean close; a squeeze is on while the bands lie within
+-- the channel. squeeze_sessions counts back from the last whole session for how many sessions it has been on without a break, at most 20.
 -- NR4 and NR7: the last session has the narrowest range of its last 4 or 7, narrower than each of the others. Inside: its high is below and
--- its low above those of the session before. No row without any of these, nor for a symbol with less than 40 sessions in the 130 calendar
--- days before the scanned one, or too few for the periods. long: the price is above the last session's high, short: below its low.
+-- its low above those of the session before. No row without any of these. The series is the latest 40 whole sessions, as far as the periods
+-- need no more: max(bollinger_period + 20, keltner_period + 20, 2 · keltner_period). No row for a symbol that has not so many within twice
+-- as many + 10 calendar days before the scanned session. long: the price is above the last session's high, short: below its low.
 -- The probability score is a score from 0 to 100, not a probability: 40 · min(squeeze_sessions / 6, 1) + 20 if NR7, else 10 if NR4, + 10 if
--- inside + 30 · min(break_pct / 1, 1). Within a session, rank goes by score, then by squeeze_sessions, then by break_pct (more first), then by
--- symbol.
+-- inside + 30 · min(break_pct, 1), whichever way it breaks. Within a session, rank goes by score, then by squeeze_sessions, then by
+-- break_pct (more first), then by symbol.
 --
 -- @inherit session_bars sessions_as_of scan_breakout scan_technical
--- @param keltner_period INTEGER sessions, 2 to 250: period of the Keltner channel.
+-- @param keltner_period INTEGER sessions, 2 to 250: period of the Keltner channel and of squeeze_momentum.
 -- @param keltner_multiplier DOUBLE times, 0 to 10 step 0.1: half the channel's width in mean true ranges.
--- @param min_squeeze_sessions INTEGER sessions, 0 to 250: least squeeze_sessions; 0: a narrow or inside session will do.
+-- @param min_squeeze_sessions INTEGER sessions, 0 to 20: least squeeze_sessions; 0: a narrow or inside session will do.
 -- @param setup VARCHAR one of any, squeeze, nr4, nr7, inside: what must hold; any: at least one of them.
 -- @column scan_date date of the session.
 -- @column symbol name of the stock.
 -- @column price currency, close of the latest bar that had ended by the cutoff.
 -- @column setup what holds, in alphabetical order and joined by ' + ': INSIDE, NR4, NR7 (which includes NR4), SQUEEZE.
--- @column squeeze_sessions sessions up to the last whole one that the squeeze has been on, 0 if it is off.
--- @column squeeze_momentum currency, SQZMOM's momentum at the last whole session; above 0 up.
+-- @column squeeze_sessions sessions up to the last whole one that the squeeze has been on, at most 20; 0 if it is off.
+-- @column squeeze_momentum currency, where the last close is on the regression line of keltner_period distances: close − (middle of high and low + mean close) / 2; above 0 up.
 -- @column range_pct %, height of the last whole session: 100 · (high − low) / close.
 -- @column previous_high currency, highest high of the last whole session.
 -- @column previous_low currency, lowest low of the last whole session.
@@ -72,7 +74,11 @@ WITH sessions AS (
         scan_date,
         cutoff_time := cutoff_time,
         end_date := end_date,
-        history_sessions := 60,
+        history_sessions := greatest(
+            integer_in_range(bollinger_period, 2, 250, 'scan_squeeze', 'bollinger_period') + 20,
+            integer_in_range(keltner_period, 2, 250, 'scan_squeeze', 'keltner_period') + 20,
+            2 * integer_in_range(keltner_period, 2, 250, 'scan_squeeze', 'keltner_period')
+        ),
         source := source,
         bar_minutes := bar_minutes,
         session_start := session_start,
@@ -82,34 +88,65 @@ WITH sessions AS (
     ) AS session
     WHERE
         in_order(min_price, max_price, 'scan_squeeze', 'min_price', 'max_price')
-        AND session.history >= 40
+        AND session.history = greatest(
+            integer_in_range(bollinger_period, 2, 250, 'scan_squeeze', 'bollinger_period') + 20,
+            integer_in_range(keltner_period, 2, 250, 'scan_squeeze', 'keltner_period') + 20,
+            2 * integer_in_range(keltner_period, 2, 250, 'scan_squeeze', 'keltner_period')
+        )
         AND session.price >= number_in_range(min_price, 0, NULL, 'scan_squeeze', 'min_price')
         AND session.price <= number_in_range(max_price, 0, NULL, 'scan_squeeze', 'max_price')
         AND session.volume >= integer_in_range(min_volume, 0, NULL, 'scan_squeeze', 'min_volume')
 ),
 
-with_states AS (
+with_bands AS (
     SELECT
         sessions.*,
         sessions.highs[sessions.history] AS previous_high,
         sessions.lows[sessions.history] AS previous_low,
-        ti_sqzmom(
-            sessions.highs,
-            sessions.lows,
+        ti_bbands(
             sessions.closes,
             integer_in_range(bollinger_period, 2, 250, 'scan_squeeze', 'bollinger_period'),
             number_in_range(bollinger_deviations, 0, 10, 'scan_squeeze', 'bollinger_deviations'),
-            integer_in_range(keltner_period, 2, 250, 'scan_squeeze', 'keltner_period'),
-            number_in_range(keltner_multiplier, 0, 10, 'scan_squeeze', 'keltner_multiplier'),
-            number_in_range(keltner_multiplier, 0, 10, 'scan_squeeze', 'keltner_multiplier'),
-            number_in_range(keltner_multiplier, 0, 10, 'scan_squeeze', 'keltner_multiplier')
-        ) AS states,
-        -- Latest first.
+            number_in_range(bollinger_deviations, 0, 10, 'scan_squeeze', 'bollinger_deviations')
+        ) AS bands,
+        ti_sma(sessions.closes, integer_in_range(keltner_period, 2, 250, 'scan_squeeze', 'keltner_period')) AS channel_middles,
+        ti_sma(
+            ti_trange(sessions.highs, sessions.lows, sessions.closes),
+            integer_in_range(keltner_period, 2, 250, 'scan_squeeze', 'keltner_period')
+        ) AS mean_true_ranges,
+        -- It takes the Keltner period only.
+        ti_sqzmom_last(
+            sessions.highs,
+            sessions.lows,
+            sessions.closes,
+            2,
+            2,
+            integer_in_range(keltner_period, 2, 250, 'scan_squeeze', 'keltner_period')
+        ).momentum AS squeeze_momentum
+    FROM sessions
+),
+
+with_states AS (
+    SELECT
+        with_bands.*,
+        -- Latest first. TA-Lib's SQZMOM knows the state only from where it knows the momentum, so not far enough back.
+        list_transform(
+            range(0, 20),
+            lambda back:
+                with_bands.bands.lower_band[with_bands.history - back]
+                > with_bands.channel_middles[with_bands.history - back]
+                - number_in_range(keltner_multiplier, 0, 10, 'scan_squeeze', 'keltner_multiplier')
+                * with_bands.mean_true_ranges[with_bands.history - back]
+                AND with_bands.bands.upper_band[with_bands.history - back]
+                < with_bands.channel_middles[with_bands.history - back]
+                + number_in_range(keltner_multiplier, 0, 10, 'scan_squeeze', 'keltner_multiplier')
+                * with_bands.mean_true_ranges[with_bands.history - back]
+        ) AS squeeze_states,
         list_transform(
             range(0, 7),
-            lambda back: sessions.highs[sessions.history - back] - sessions.lows[sessions.history - back]
+            lambda back: with_bands.highs[with_bands.history - back] - with_bands.lows[with_bands.history - back]
         ) AS heights
-    FROM sessions
+    FROM with_bands
 ),
 
 with_setups AS (
@@ -120,19 +157,13 @@ with_setups AS (
         with_states.volume,
         with_states.previous_high,
         with_states.previous_low,
-        with_states.states.momentum[with_states.history] AS squeeze_momentum,
+        with_states.squeeze_momentum,
         100 * (with_states.previous_high - with_states.previous_low) / with_states.previous_close AS range_pct,
         100 * (with_states.price / with_states.open - 1) AS change_pct,
-        -- How many of the latest states are on before the first that is not.
-        coalesce(
-            list_position(
-                list_transform(list_reverse(with_states.states.squeeze), lambda state: coalesce(state, 0) >= 2),
-                FALSE
-            ) - 1,
-            with_states.history
-        ) AS squeeze_sessions,
-        with_states.heights[1] < list_min(with_states.heights[2:4]) AS is_nr4,
-        with_states.heights[1] < list_min(with_states.heights[2:7]) AS is_nr7,
+        coalesce(list_position(with_states.squeeze_states, FALSE) - 1, 20) AS squeeze_sessions,
+        -- Ranges that are equal in ticks differ by a rounding error.
+        list_min(with_states.heights[2:4]) - with_states.heights[1] > 1e-9 * with_states.previous_close AS is_nr4,
+        list_min(with_states.heights[2:7]) - with_states.heights[1] > 1e-9 * with_states.previous_close AS is_nr7,
         with_states.previous_high < with_states.highs[with_states.history - 1]
         AND with_states.previous_low > with_states.lows[with_states.history - 1] AS is_inside,
         greatest(
@@ -146,7 +177,6 @@ with_setups AS (
             ELSE 'none'
         END AS signal_direction
     FROM with_states
-    WHERE with_states.states.momentum[with_states.history] IS NOT NULL
 ),
 
 candidates AS (
@@ -158,7 +188,7 @@ candidates AS (
         + 30 * least(with_setups.break_pct, 1) AS probability_score
     FROM with_setups
     WHERE
-        with_setups.squeeze_sessions >= integer_in_range(min_squeeze_sessions, 0, 250, 'scan_squeeze', 'min_squeeze_sessions')
+        with_setups.squeeze_sessions >= integer_in_range(min_squeeze_sessions, 0, 20, 'scan_squeeze', 'min_squeeze_sessions')
         AND CASE one_of(setup, 'any, squeeze, nr4, nr7, inside', 'scan_squeeze', 'setup')
             WHEN 'squeeze' THEN with_setups.squeeze_sessions > 0
             WHEN 'nr4' THEN with_setups.is_nr4

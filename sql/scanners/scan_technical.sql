@@ -4,7 +4,8 @@
 -- calendar days, and then the price. All indicators are TA-Lib's on that series, which starts at the same place for every run, since averages
 -- remember their start. No row for a symbol with fewer sessions, or with too few for one of the periods, or without a bar by the cutoff.
 -- There are four signals: RSI (oversold long, overbought short), MACD (bullish long, bearish short), trend (up long, down short) and bands
--- (breakout up long, down short); each may be neutral. signal_direction is the side that has more of them, none on a tie.
+-- (breakout up long, down short); each may be neutral, and is where less than a billionth of the price decides. signal_direction is the side
+-- that has more of them, none on a tie.
 -- Risk points: 2 if RSI is 75 or more or 25 or less, 1 if the price is outside the bands, 1 if change_pct is above 3 either way.
 -- The probability score is a score from 0 to 100, not a probability: 100 · (signals on that side) / 4 − 10 · risk points, at least 0; 0 on a
 -- tie. Within a session, rank goes by score, then by risk points (fewer first), then by symbol.
@@ -127,6 +128,7 @@ with_indicators AS (
     FROM sessions
 ),
 
+-- A billionth of the price is what rounding makes of a price that never changes; it is neither trend nor breakout.
 with_signals AS (
     SELECT
         with_indicators.*,
@@ -138,15 +140,19 @@ with_signals AS (
         END AS rsi_signal,
         CASE
             WHEN 100 * with_indicators.macd.macd_hist / with_indicators.price
-                > number_in_range(macd_threshold, 0, 50, 'scan_technical', 'macd_threshold') THEN 1
+                > greatest(number_in_range(macd_threshold, 0, 50, 'scan_technical', 'macd_threshold'), 1e-7) THEN 1
             WHEN 100 * with_indicators.macd.macd_hist / with_indicators.price
-                < -number_in_range(macd_threshold, 0, 50, 'scan_technical', 'macd_threshold') THEN -1
+                < -greatest(number_in_range(macd_threshold, 0, 50, 'scan_technical', 'macd_threshold'), 1e-7) THEN -1
             ELSE 0
         END AS histogram_signal,
-        CAST(sign(with_indicators.trend_fast - with_indicators.trend_slow) AS INTEGER) AS trend_signal,
         CASE
-            WHEN with_indicators.price > with_indicators.bands.upper_band THEN 1
-            WHEN with_indicators.price < with_indicators.bands.lower_band THEN -1
+            WHEN with_indicators.trend_fast - with_indicators.trend_slow > 1e-9 * with_indicators.price THEN 1
+            WHEN with_indicators.trend_slow - with_indicators.trend_fast > 1e-9 * with_indicators.price THEN -1
+            ELSE 0
+        END AS trend_signal,
+        CASE
+            WHEN with_indicators.price - with_indicators.bands.upper_band > 1e-9 * with_indicators.price THEN 1
+            WHEN with_indicators.bands.lower_band - with_indicators.price > 1e-9 * with_indicators.price THEN -1
             ELSE 0
         END AS bands_signal
     FROM with_indicators

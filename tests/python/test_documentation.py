@@ -93,9 +93,15 @@ def test_parameters_are_those_documented_in_order(functions):
 
 @pytest.fixture(scope="module")
 def long_market():
-    """The mornings of more than a year, since some defaults look back that far."""
+    """More than a year, since some defaults look back that far; whole sessions are needed of the last weeks only."""
     with connect() as connection:
-        connection.execute("CREATE TABLE bars AS FROM demo_bars(symbols := 20, sessions := 320) AS bar WHERE CAST(bar.ts AS TIME) < '10:00'")
+        connection.execute(
+            """
+            CREATE TABLE bars AS
+            FROM demo_bars(symbols := 20, sessions := 320) AS bar
+            WHERE CAST(bar.ts AS TIME) < TIME '10:00' OR bar.ts >= TIMESTAMP '2024-12-01'
+            """
+        )
         yield connection
 
 

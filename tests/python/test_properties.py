@@ -17,6 +17,8 @@ ARGUMENTS = {
     "breakout": {"resistance_break_pct": 0, "breakout_volume_ratio": 0, "consolidation_period": 4},
     "momentum": {"lookback_sessions": 12, "skip_sessions": 2},
     "new_high": {"lookback_sessions": 12, "lookback_days": 5},
+    "squeeze": {"bollinger_period": 5, "keltner_period": 8},
+    "technical": {"lookback_sessions": 20, "min_sessions": 15, "macd_fast": 3, "macd_slow": 8, "macd_signal": 4, "ema_fast": 5, "ema_slow": 12},
     "volume_spike": {"spike_bars": 1},
 }
 
@@ -210,6 +212,20 @@ def test_literals_bound_values_and_a_view_give_the_same(market, scanners, hits):
         assert fetch(market, call, bound | dates) == expected, (scanner.name, dates)
         market.execute(f"CREATE OR REPLACE VIEW hits AS FROM {scanner.call(scan_date='2024-11-19', end_date='2025-01-15')}")
         assert fetch(market, "FROM hits") == expected, scanner.name
+
+
+def test_a_macro_around_a_scanner_hands_on_every_parameter(market, scanners, hits):
+    """The parameters of the macro around it have other names, and no value yet when DuckDB checks its definition."""
+    for scanner in scanners:
+        known = 'SELECT parameter, "default" FROM scanner_parameters() WHERE scanner = ? AND "default" IS NOT NULL AND parameter != \'source\''
+        given = {"cutoff_time": CUTOFF, "end_date": "2025-01-15"} | scanner.arguments
+        defaults = {parameter: "NULL" for parameter in (*given, "session_start", "session_end", "symbols") if parameter in scanner.parameters}
+        defaults |= dict(market.execute(known, [scanner.name]).fetchall())
+        declared = ", ".join(f"my_{parameter} := {default}" for parameter, default in defaults.items())
+        handed_on = ", ".join(f"{parameter} := my_{parameter}" for parameter in defaults)
+        market.execute(f"CREATE OR REPLACE MACRO around(day, {declared}) AS TABLE FROM scan_{scanner.name}(day, {handed_on})")
+        call = f"FROM around('2024-11-19', {', '.join(f'my_{key} := {literal(value)}' for key, value in given.items())})"
+        assert fetch(market, call) == hits[scanner.name], scanner.name
 
 
 def test_prepared_once_it_follows_its_values(market, scanners, hits):

@@ -40,7 +40,11 @@ pub(crate) fn run(global: &Global, check: &Check) -> Result<()> {
             eprintln!("{finding}");
         }
         if !findings.is_empty() {
-            eprintln!("{} about the scanners in {}, which run all the same", counted(findings.len() as u64, "finding"), engine.name());
+            eprintln!(
+                "{} about the scanners in {}; 'scanner run' refuses those that lack columns, and no others",
+                counted(findings.len() as u64, "finding"),
+                engine.name()
+            );
         }
     }
     Ok(())

@@ -28,10 +28,9 @@ pub(crate) fn run(global: &Global, new: &New) -> Result<()> {
         return Ok(());
     }
     let is_loaded = loaded.is_some_and(|loaded| same(loaded, &folder));
-    let shown = folder.display();
-    let mut options = if is_loaded { String::new() } else { format!(" --scanners-directory {shown}") };
+    let mut options = if is_loaded { String::new() } else { format!(" --scanners-directory {}", word(&folder)) };
     if let Some(database) = &global.database {
-        options.push_str(&format!(" --database {}", database.display()));
+        options.push_str(&format!(" --database {}", word(database)));
     }
     eprintln!(
         "made {}, which works as it is. Change it, and run it:
@@ -85,6 +84,13 @@ fn write(path: &Path, text: &str, force: bool) -> Result<()> {
     }
 }
 
+/// A path as one word of a shell's command line.
+fn word(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let is_plain = text.chars().all(|letter| letter.is_alphanumeric() || "/._-+:@%,~\\".contains(letter));
+    if is_plain { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
 /// Whether two paths are the same folder.
 fn same(one: &Path, other: &Path) -> bool {
     matches!((fs::canonicalize(one), fs::canonicalize(other)), (Ok(one), Ok(other)) if one == other)
@@ -93,6 +99,13 @@ fn same(one: &Path, other: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_one_word_on_a_command_line() {
+        assert_eq!(word(Path::new("deep/er")), "deep/er");
+        assert_eq!(word(Path::new("my scanners")), "'my scanners'");
+        assert_eq!(word(Path::new("it's")), r"'it'\''s'");
+    }
 
     #[test]
     fn names_that_a_scanner_cannot_have_are_refused_with_one_that_it_can() {

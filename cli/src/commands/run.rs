@@ -133,7 +133,12 @@ fn explain(funnel: &Funnel) {
 fn why_nothing(engine: &Engine, call: &Call, funnel: &Funnel) -> Result<()> {
     let Some(first_empty) = funnel.steps.iter().position(|step| step.survivors == 0) else { return Ok(()) };
     let step = &funnel.steps[first_empty];
-    let before = first_empty.checked_sub(1).map(|index| funnel.steps[index].survivors);
+    // The first condition of a scanner may say which sessions are scanned; what it is asked of includes earlier ones then.
+    let is_about_the_session = step.parameters.contains("scan_date");
+    let before = match first_empty.checked_sub(1) {
+        Some(index) => Some(funnel.steps[index].survivors),
+        None => Some(funnel.candidates).filter(|candidates| *candidates > 0 && !is_about_the_session),
+    };
     match before {
         Some(before) => {
             let limits = if step.parameters.is_empty() { String::new() } else { format!(" ({})", step.parameters) };
