@@ -547,8 +547,8 @@ def test_extreme_numbers_give_numbers_or_null(database, indicators):
 @pytest.fixture(scope="module")
 def many(database, indicators, gapped):
     """Forty kinds of rows: series of several lengths with and without gaps, empty ones, and NULL here and there. many repeats them."""
-    kinds = [head(market, count) for market in [*MARKETS, *gapped] for count in (0, 1, 9, 45)]
-    kinds += [head(market, 45) | {name: None} for market in MARKETS[:2] for name in ("close", "series", "high", "series1")]
+    kinds = [head(market, count) for market in [*MARKETS, *gapped] for count in (0, 1, 9, 70)]
+    kinds += [head(market, 70) | {name: None} for market in MARKETS[:2] for name in ("close", "series", "high", "series1")]
     rows = table(kinds)
     database.execute("CREATE TABLE kinds AS SELECT *, 1 + id % 5 AS period FROM rows")
     database.execute(
