@@ -47,7 +47,7 @@ def in_a_row(condition, bars):
 @pytest.fixture(scope="module")
 def cases():
     generator = random.Random(1)
-    lengths = [0, 1, 2, *(generator.randint(3, 40) for _ in range(2500))]
+    lengths = [0, 1, 2, *(generator.randint(3, 40) for _ in range(1200))]
     return [([generator.choice(VALUES) for _ in range(length)], [generator.choice(VALUES) for _ in range(length)]) for length in lengths]
 
 
@@ -72,7 +72,7 @@ def test_comparisons(database, cases, function):
 @pytest.mark.parametrize("function", [within_last, in_a_row], ids=lambda function: function.__name__)
 def test_runs(database, function):
     generator = random.Random(2)
-    cases = [([generator.choice([True, False, None]) for _ in range(generator.randint(0, 30))], generator.choice([1, 2, 3, 7, 31])) for _ in range(2500)]
+    cases = [([generator.choice([True, False, None]) for _ in range(generator.randint(0, 30))], generator.choice([1, 2, 3, 7, 31])) for _ in range(1200)]
     database.execute("CREATE TABLE cases (id INTEGER, condition BOOLEAN[], bars BIGINT)")
     database.executemany("INSERT INTO cases VALUES (?, ?, ?)", [(number, *case) for number, case in enumerate(cases)])
     name = function.__name__
@@ -80,7 +80,7 @@ def test_runs(database, function):
     assert database.execute(f"SELECT {name}(condition, bars), {name}(condition, 3) FROM cases ORDER BY id").fetchall() == expected
     # Mostly of one value, as conditions are, so that runs are long.
     for rare in (True, False, None):
-        series = [rare if generator.random() < 0.05 else (rare is False) for _ in range(5000)]
+        series = [rare if generator.random() < 0.05 else (rare is False) for _ in range(2000)]
         for bars in (5, 100):
             assert database.execute(f"SELECT {name}(?::BOOLEAN[], ?)", [series, bars]).fetchall() == [(function(series, bars),)]
 

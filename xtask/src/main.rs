@@ -59,10 +59,10 @@ fn test() -> Outcome {
     cargo(&["test", "--workspace"])?;
     step("The same SQL files, and an independent breakout, through the Python client with the loaded extension");
     run::command(python)
-        .args(["-m", "pytest", "-q", "tests/python"])
+        // A file is one process: what its fixtures make is made once.
+        .args(["-m", "pytest", "-q", "--numprocesses", "auto", "--dist", "loadfile", "tests/python"])
         .env("STOCKSCAN_EXTENSION", extension)
         .env("STOCKSCAN_SCANNER", run::target_directory()?.join("debug/scanner"))
-        .env("STOCKSCAN_BARE_LOOP", run::target_directory()?.join("debug/examples/bare_loop"))
         .run()
 }
 
@@ -77,6 +77,7 @@ fn bench(arguments: &[String]) -> Outcome {
         .args(arguments)
         .env("STOCKSCAN_EXTENSION", extension)
         .env("STOCKSCAN_SCANNER", run::target_directory()?.join("debug/scanner"))
+        .env("STOCKSCAN_BARE_LOOP", run::target_directory()?.join("debug/examples/bare_loop"))
         .run()
 }
 

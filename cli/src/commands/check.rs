@@ -22,7 +22,7 @@ pub(crate) fn run(global: &Global, check: &Check) -> Result<()> {
     let for_people = check.output.output.is_none() && check.output.format.is_none_or(|format| format == Format::Table);
     if for_people {
         query.sql = format!(
-            "SELECT found.defect, found.bars, found.symbols, found.first_symbol, found.first_ts, found.ignored_by_scanners AS ignored, found.meaning \
+            "SELECT found.severity, found.defect, found.bars, found.symbols, found.ignored_by_scanners AS ignored, found.details, found.meaning \
              FROM ({}) AS found WHERE found.bars > 0",
             query.sql
         );
