@@ -1,12 +1,13 @@
 -- A stock whose running session completes a candlestick pattern on its session candles.
 --
 -- The candles are the symbol's latest 30 sessions before the scanned one, whole, and then the running session as it stands at the cutoff: its
--- open, highest high, lowest low and price. So the last candle is provisional, and young at an early cutoff. All 61 patterns of TA-Lib are
--- looked for, with its own settings; names are TA-Lib's without CDL. A symbol with less than 20 sessions in the 70 calendar days before has
--- no row: some patterns compare with the candles of ten sessions or more.
--- TA-Lib says 100 for a bullish pattern, −100 for a bearish one, 200 or −200 for one that this candle confirms, 80 or −80 for a weak one;
--- strength is their sum in hundreds, and signal_direction its sign. Doji, high wave, short line, spinning top and the like, whose sign is no
--- call in TA-Lib, are listed, but do not count.
+-- open, highest high, lowest low and price. So the last candle is provisional, and says little at an early cutoff: best late in the session.
+-- All 61 patterns of TA-Lib are looked for, with its own settings; names are TA-Lib's without CDL. A symbol with less than 20 sessions in
+-- the 70 calendar days before has no row: some patterns compare with the candles of ten sessions or more.
+-- TA-Lib says 100 for a bullish pattern, −100 for a bearish one, 200 or −200 for one that this candle confirms, 80 or −80 where an end of two
+-- bodies is equal; strength is their sum in hundreds, and signal_direction its sign. One candle may have several names (a marubozu is often a
+-- belt hold and a long line), and each counts. Of doji, dragonflydoji, gravestonedoji, highwave, longleggeddoji, rickshawman, shortline,
+-- spinningtop and takuri TA-Lib's sign is no call: they are listed, but do not count.
 -- The probability score is a score from 0 to 100, not a probability: 60 · min(|strength| / 3, 1) + 40 · min(range_atr, 1), since a pattern of
 -- candles that are small for this stock means little. Within a session, rank goes by score, then by |strength| (higher first), then by symbol.
 --
@@ -22,7 +23,7 @@
 -- @column open currency, open of the session.
 -- @column high currency, highest high so far.
 -- @column low currency, lowest low so far.
--- @column range_atr times, height of the session so far over the average true range of 14 sessions, this one included.
+-- @column range_atr times, height of the session so far over the average true range (Wilder's) of 14 sessions, this one included.
 -- @column change_pct %, price against the session's open: 100 · (price / open − 1).
 -- @column volume shares traded so far.
 -- @column probability_score points from 0 to 100; a score, not a probability.
@@ -69,7 +70,8 @@ WITH sessions AS (
         AND session.volume >= integer_in_range(min_volume, 0, NULL, 'scan_candlestick', 'min_volume')
 ),
 
-with_all_patterns AS (
+-- No pattern looks further back than fifteen candles, and all of those that it is given cost time.
+candles AS (
     SELECT
         sessions.session_date,
         sessions.symbol,
@@ -79,70 +81,87 @@ with_all_patterns AS (
         sessions.low,
         sessions.volume,
         (sessions.high - sessions.low) / nullif(ti_atr_last(sessions.highs, sessions.lows, sessions.closes, 14), 0) AS range_atr,
-        [
-            {name: '2crows', side: 1, value: ti_cdl2crows_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: '3blackcrows', side: 1, value: ti_cdl3blackcrows_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: '3inside', side: 1, value: ti_cdl3inside_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: '3linestrike', side: 1, value: ti_cdl3linestrike_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: '3outside', side: 1, value: ti_cdl3outside_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: '3starsinsouth', side: 1, value: ti_cdl3starsinsouth_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: '3whitesoldiers', side: 1, value: ti_cdl3whitesoldiers_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'abandonedbaby', side: 1, value: ti_cdlabandonedbaby_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'advanceblock', side: 1, value: ti_cdladvanceblock_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'belthold', side: 1, value: ti_cdlbelthold_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'breakaway', side: 1, value: ti_cdlbreakaway_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'closingmarubozu', side: 1, value: ti_cdlclosingmarubozu_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'concealbabyswall', side: 1, value: ti_cdlconcealbabyswall_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'counterattack', side: 1, value: ti_cdlcounterattack_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'darkcloudcover', side: 1, value: ti_cdldarkcloudcover_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'doji', side: 0, value: ti_cdldoji_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'dojistar', side: 1, value: ti_cdldojistar_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'dragonflydoji', side: 0, value: ti_cdldragonflydoji_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'engulfing', side: 1, value: ti_cdlengulfing_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'eveningdojistar', side: 1, value: ti_cdleveningdojistar_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'eveningstar', side: 1, value: ti_cdleveningstar_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'gapsidesidewhite', side: 1, value: ti_cdlgapsidesidewhite_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'gravestonedoji', side: 0, value: ti_cdlgravestonedoji_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'hammer', side: 1, value: ti_cdlhammer_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'hangingman', side: 1, value: ti_cdlhangingman_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'harami', side: 1, value: ti_cdlharami_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'haramicross', side: 1, value: ti_cdlharamicross_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'highwave', side: 0, value: ti_cdlhighwave_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'hikkake', side: 1, value: ti_cdlhikkake_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'hikkakemod', side: 1, value: ti_cdlhikkakemod_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'homingpigeon', side: 1, value: ti_cdlhomingpigeon_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'identical3crows', side: 1, value: ti_cdlidentical3crows_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'inneck', side: 1, value: ti_cdlinneck_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'invertedhammer', side: 1, value: ti_cdlinvertedhammer_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'kicking', side: 1, value: ti_cdlkicking_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'kickingbylength', side: 1, value: ti_cdlkickingbylength_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'ladderbottom', side: 1, value: ti_cdlladderbottom_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'longleggeddoji', side: 0, value: ti_cdllongleggeddoji_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'longline', side: 1, value: ti_cdllongline_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'marubozu', side: 1, value: ti_cdlmarubozu_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'matchinglow', side: 1, value: ti_cdlmatchinglow_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'mathold', side: 1, value: ti_cdlmathold_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'morningdojistar', side: 1, value: ti_cdlmorningdojistar_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'morningstar', side: 1, value: ti_cdlmorningstar_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'onneck', side: 1, value: ti_cdlonneck_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'piercing', side: 1, value: ti_cdlpiercing_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'rickshawman', side: 0, value: ti_cdlrickshawman_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'risefall3methods', side: 1, value: ti_cdlrisefall3methods_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'separatinglines', side: 1, value: ti_cdlseparatinglines_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'shootingstar', side: 1, value: ti_cdlshootingstar_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'shortline', side: 0, value: ti_cdlshortline_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'spinningtop', side: 0, value: ti_cdlspinningtop_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'stalledpattern', side: 1, value: ti_cdlstalledpattern_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'sticksandwich', side: 1, value: ti_cdlsticksandwich_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'takuri', side: 0, value: ti_cdltakuri_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'tasukigap', side: 1, value: ti_cdltasukigap_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'thrusting', side: 1, value: ti_cdlthrusting_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'tristar', side: 1, value: ti_cdltristar_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'unique3river', side: 1, value: ti_cdlunique3river_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'upsidegap2crows', side: 1, value: ti_cdlupsidegap2crows_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)},
-            {name: 'xsidegap3methods', side: 1, value: ti_cdlxsidegap3methods_last(sessions.opens, sessions.highs, sessions.lows, sessions.closes)}
-        ] AS all_patterns
+        list_slice(sessions.opens, -16, -1) AS opens,
+        list_slice(sessions.highs, -16, -1) AS highs,
+        list_slice(sessions.lows, -16, -1) AS lows,
+        list_slice(sessions.closes, -16, -1) AS closes
     FROM sessions
+),
+
+with_all_patterns AS (
+    SELECT
+        candles.session_date,
+        candles.symbol,
+        candles.price,
+        candles.open,
+        candles.high,
+        candles.low,
+        candles.volume,
+        candles.range_atr,
+        [
+            {name: '2crows', side: 1, value: ti_cdl2crows_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: '3blackcrows', side: 1, value: ti_cdl3blackcrows_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: '3inside', side: 1, value: ti_cdl3inside_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: '3linestrike', side: 1, value: ti_cdl3linestrike_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: '3outside', side: 1, value: ti_cdl3outside_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: '3starsinsouth', side: 1, value: ti_cdl3starsinsouth_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: '3whitesoldiers', side: 1, value: ti_cdl3whitesoldiers_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'abandonedbaby', side: 1, value: ti_cdlabandonedbaby_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'advanceblock', side: 1, value: ti_cdladvanceblock_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'belthold', side: 1, value: ti_cdlbelthold_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'breakaway', side: 1, value: ti_cdlbreakaway_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'closingmarubozu', side: 1, value: ti_cdlclosingmarubozu_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'concealbabyswall', side: 1, value: ti_cdlconcealbabyswall_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'counterattack', side: 1, value: ti_cdlcounterattack_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'darkcloudcover', side: 1, value: ti_cdldarkcloudcover_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'doji', side: 0, value: ti_cdldoji_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'dojistar', side: 1, value: ti_cdldojistar_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'dragonflydoji', side: 0, value: ti_cdldragonflydoji_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'engulfing', side: 1, value: ti_cdlengulfing_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'eveningdojistar', side: 1, value: ti_cdleveningdojistar_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'eveningstar', side: 1, value: ti_cdleveningstar_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'gapsidesidewhite', side: 1, value: ti_cdlgapsidesidewhite_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'gravestonedoji', side: 0, value: ti_cdlgravestonedoji_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'hammer', side: 1, value: ti_cdlhammer_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'hangingman', side: 1, value: ti_cdlhangingman_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'harami', side: 1, value: ti_cdlharami_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'haramicross', side: 1, value: ti_cdlharamicross_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'highwave', side: 0, value: ti_cdlhighwave_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'hikkake', side: 1, value: ti_cdlhikkake_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'hikkakemod', side: 1, value: ti_cdlhikkakemod_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'homingpigeon', side: 1, value: ti_cdlhomingpigeon_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'identical3crows', side: 1, value: ti_cdlidentical3crows_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'inneck', side: 1, value: ti_cdlinneck_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'invertedhammer', side: 1, value: ti_cdlinvertedhammer_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'kicking', side: 1, value: ti_cdlkicking_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'kickingbylength', side: 1, value: ti_cdlkickingbylength_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'ladderbottom', side: 1, value: ti_cdlladderbottom_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'longleggeddoji', side: 0, value: ti_cdllongleggeddoji_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'longline', side: 1, value: ti_cdllongline_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'marubozu', side: 1, value: ti_cdlmarubozu_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'matchinglow', side: 1, value: ti_cdlmatchinglow_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'mathold', side: 1, value: ti_cdlmathold_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'morningdojistar', side: 1, value: ti_cdlmorningdojistar_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'morningstar', side: 1, value: ti_cdlmorningstar_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'onneck', side: 1, value: ti_cdlonneck_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'piercing', side: 1, value: ti_cdlpiercing_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'rickshawman', side: 0, value: ti_cdlrickshawman_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'risefall3methods', side: 1, value: ti_cdlrisefall3methods_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'separatinglines', side: 1, value: ti_cdlseparatinglines_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'shootingstar', side: 1, value: ti_cdlshootingstar_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'shortline', side: 0, value: ti_cdlshortline_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'spinningtop', side: 0, value: ti_cdlspinningtop_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'stalledpattern', side: 1, value: ti_cdlstalledpattern_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'sticksandwich', side: 1, value: ti_cdlsticksandwich_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'takuri', side: 0, value: ti_cdltakuri_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'tasukigap', side: 1, value: ti_cdltasukigap_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'thrusting', side: 1, value: ti_cdlthrusting_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'tristar', side: 1, value: ti_cdltristar_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'unique3river', side: 1, value: ti_cdlunique3river_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'upsidegap2crows', side: 1, value: ti_cdlupsidegap2crows_last(candles.opens, candles.highs, candles.lows, candles.closes)},
+            {name: 'xsidegap3methods', side: 1, value: ti_cdlxsidegap3methods_last(candles.opens, candles.highs, candles.lows, candles.closes)}
+        ] AS all_patterns
+    FROM candles
 ),
 
 with_patterns AS (
