@@ -5,7 +5,7 @@ import random
 
 import pandas as pd
 
-from test_relative_volume_reference import assert_same, sessions  # noqa: F401
+from test_relative_volume_reference import Seen, assert_same, sessions  # noqa: F401
 
 DEFAULTS = dict(
     min_price=50, max_price=2000, min_volume=10000, max_results_per_day=3, min_probability_score=50, consolidation_period=5,
@@ -26,7 +26,7 @@ def expected(sessions, first, last, cutoff, given):  # noqa: F811
     hits = []
     for symbol, days in sessions.items():
         dates = [day for day, _ in days]
-        seen = [bars[bars.ts - bars.ts.dt.normalize() <= end] for _, bars in days]
+        seen = Seen(days, end)
         for index, day in enumerate(dates):
             if not first <= day <= last or index < n or seen[index].empty or (day - dates[index - n]).days > 2 * n + 10:
                 continue

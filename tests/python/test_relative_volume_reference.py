@@ -29,12 +29,27 @@ def sessions(demo):
     return {symbol: list(one.groupby("day")) for symbol, one in bars.groupby("symbol")}
 
 
+class Seen:
+    """The bars of a symbol's sessions that had ended, made when they are asked for."""
+
+    def __init__(self, days, end):
+        self.days, self.end, self.made = days, end, {}
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self.days)))]
+        if index not in self.made:
+            bars = self.days[index][1]
+            self.made[index] = bars[bars.ts - bars.ts.dt.normalize() <= self.end]
+        return self.made[index]
+
+
 def expected(sessions, first, last, cutoff, given):
     end = pd.Timedelta(cutoff + ":00") - pd.Timedelta(minutes=1)
     hits = []
     for symbol, days in sessions.items():
         dates = [day for day, _ in days]
-        seen = [bars[bars.ts - bars.ts.dt.normalize() <= end] for _, bars in days]
+        seen = Seen(days, end)
         for index, day in enumerate(dates):
             n = given["lookback_days"]
             if not first <= day <= last or index < n or seen[index].empty:
