@@ -1,12 +1,13 @@
 -- A stock whose running session completes a candlestick pattern on its session candles.
 --
 -- The candles are the symbol's latest 30 sessions before the scanned one, whole, and then the running session as it stands at the cutoff: its
--- open, highest high, lowest low and price. So the last candle is provisional, and young at an early cutoff. All 61 patterns of TA-Lib are
--- looked for, with its own settings; names are TA-Lib's without CDL. A symbol with less than 20 sessions in the 70 calendar days before has
--- no row: some patterns compare with the candles of ten sessions or more.
--- TA-Lib says 100 for a bullish pattern, −100 for a bearish one, 200 or −200 for one that this candle confirms, 80 or −80 for a weak one;
--- strength is their sum in hundreds, and signal_direction its sign. Doji, high wave, short line, spinning top and the like, whose sign is no
--- call in TA-Lib, are listed, but do not count.
+-- open, highest high, lowest low and price. So the last candle is provisional, and says little at an early cutoff: best late in the session.
+-- All 61 patterns of TA-Lib are looked for, with its own settings; names are TA-Lib's without CDL. A symbol with less than 20 sessions in
+-- the 70 calendar days before has no row: some patterns compare with the candles of ten sessions or more.
+-- TA-Lib says 100 for a bullish pattern, −100 for a bearish one, 200 or −200 for one that this candle confirms, 80 or −80 where an end of two
+-- bodies is equal; strength is their sum in hundreds, and signal_direction its sign. One candle may have several names (a marubozu is often a
+-- belt hold and a long line), and each counts. Of doji, dragonflydoji, gravestonedoji, highwave, longleggeddoji, rickshawman, shortline,
+-- spinningtop and takuri TA-Lib's sign is no call: they are listed, but do not count.
 -- The probability score is a score from 0 to 100, not a probability: 60 · min(|strength| / 3, 1) + 40 · min(range_atr, 1), since a pattern of
 -- candles that are small for this stock means little. Within a session, rank goes by score, then by |strength| (higher first), then by symbol.
 --
@@ -22,7 +23,7 @@
 -- @column open currency, open of the session.
 -- @column high currency, highest high so far.
 -- @column low currency, lowest low so far.
--- @column range_atr times, height of the session so far over the average true range of 14 sessions, this one included.
+-- @column range_atr times, height of the session so far over the average true range (Wilder's) of 14 sessions, this one included.
 -- @column change_pct %, price against the session's open: 100 · (price / open − 1).
 -- @column volume shares traded so far.
 -- @column probability_score points from 0 to 100; a score, not a probability.

@@ -1,16 +1,16 @@
 -- A stock whose latest whole sessions were unusually quiet: Bollinger bands inside the Keltner channel, or a narrow or inside session.
 --
 -- The setup is that of whole sessions, up to the one before the scanned one, since a running session is always narrow at first; the price
--- then shows whether the stock has left the last of them. The Bollinger bands are bollinger_deviations standard deviations around the mean
--- close, the Keltner channel is keltner_multiplier mean true ranges around its own mean close; a squeeze is on while the bands lie within
--- the channel. squeeze_sessions counts back from the last whole session for how many sessions it has been on without a break, at most 20.
--- NR4 and NR7: the last session has the narrowest range of its last 4 or 7, narrower than each of the others. Inside: its high is below and
--- its low above those of the session before. No row without any of these. The series is the latest 40 whole sessions, as far as the periods
--- need no more: max(bollinger_period + 20, keltner_period + 20, 2 · keltner_period). No row for a symbol that has not so many within twice
--- as many + 10 calendar days before the scanned session. long: the price is above the last session's high, short: below its low.
+-- then shows whether the stock has left the last of them: long is above its high, short below its low.
+-- The Bollinger bands lie bollinger_deviations standard deviations around a mean close, the Keltner channel keltner_multiplier mean true
+-- ranges (means, not Wilder's averages). A squeeze is on while the bands are within the channel; squeeze_sessions counts, back from the last
+-- whole session, for how many sessions it has been on without a break, up to 20. NR4 and NR7: the last session's range is narrower than each
+-- of the 3 or 6 before it. Inside: its high is below and its low above those of the session before. No row without any of these.
+-- A symbol needs max(bollinger_period + 20, keltner_period + 20, 2 · keltner_period) sessions, so 40 by default, within twice as many + 10
+-- calendar days before the scanned one; else it has no row.
 -- The probability score is a score from 0 to 100, not a probability: 40 · min(squeeze_sessions / 6, 1) + 20 if NR7, else 10 if NR4, + 10 if
--- inside + 30 · min(break_pct, 1), whichever way it breaks. Within a session, rank goes by score, then by squeeze_sessions, then by
--- break_pct (more first), then by symbol.
+-- inside + 30 · min(break_pct, 1). Within a session, rank goes by score, then by squeeze_sessions, then by break_pct (more first), then by
+-- symbol.
 --
 -- @inherit session_bars sessions_as_of scan_breakout scan_technical
 -- @param keltner_period INTEGER sessions, 2 to 250: period of the Keltner channel and of squeeze_momentum.
@@ -22,7 +22,7 @@
 -- @column price currency, close of the latest bar that had ended by the cutoff.
 -- @column setup what holds, in alphabetical order and joined by ' + ': INSIDE, NR4, NR7 (which includes NR4), SQUEEZE.
 -- @column squeeze_sessions sessions up to the last whole one that the squeeze has been on, at most 20; 0 if it is off.
--- @column squeeze_momentum currency, where the last close is on the regression line of keltner_period distances: close − (middle of high and low + mean close) / 2; above 0 up.
+-- @column squeeze_momentum currency, LazyBear's momentum at the last whole session: end of the regression line through keltner_period values of close − (middle of highest high and lowest low + mean close) / 2; above 0 up.
 -- @column range_pct %, height of the last whole session: 100 · (high − low) / close.
 -- @column previous_high currency, highest high of the last whole session.
 -- @column previous_low currency, lowest low of the last whole session.
@@ -114,7 +114,7 @@ with_bands AS (
             ti_trange(sessions.highs, sessions.lows, sessions.closes),
             integer_in_range(keltner_period, 2, 250, 'scan_squeeze', 'keltner_period')
         ) AS mean_true_ranges,
-        -- It takes the Keltner period only.
+        -- The first two are for the state.
         ti_sqzmom_last(
             sessions.highs,
             sessions.lows,
@@ -129,7 +129,7 @@ with_bands AS (
 with_states AS (
     SELECT
         with_bands.*,
-        -- Latest first. TA-Lib's SQZMOM knows the state only from where it knows the momentum, so not far enough back.
+        -- Latest first. SQZMOM says it, too, but only from where it has a momentum, so not far enough back.
         list_transform(
             range(0, 20),
             lambda back:

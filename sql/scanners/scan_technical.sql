@@ -4,8 +4,8 @@
 -- calendar days, and then the price. All indicators are TA-Lib's on that series, which starts at the same place for every run, since averages
 -- remember their start. No row for a symbol with fewer sessions, or with too few for one of the periods, or without a bar by the cutoff.
 -- There are four signals: RSI (oversold long, overbought short), MACD (bullish long, bearish short), trend (up long, down short) and bands
--- (breakout up long, down short); each may be neutral, and is where less than a billionth of the price decides. signal_direction is the side
--- that has more of them, none on a tie.
+-- (breakout up long, down short). Each may be neutral; differences of less than a billionth of the price are. signal_direction is the side
+-- that has more of them, none on a tie. RSI and bands often contradict each other: one waits for a turn, the other follows the move.
 -- Risk points: 2 if RSI is 75 or more or 25 or less, 1 if the price is outside the bands, 1 if change_pct is above 3 either way.
 -- The probability score is a score from 0 to 100, not a probability: 100 · (signals on that side) / 4 − 10 · risk points, at least 0; 0 on a
 -- tie. Within a session, rank goes by score, then by risk points (fewer first), then by symbol.
