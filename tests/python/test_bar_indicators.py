@@ -26,7 +26,13 @@ def market():
 
 def test_series_is_an_ordered_list(market):
     """Whatever the order of the rows; beside each other the series of a group stay one bar."""
-    for source in ("bars", "shuffled", "(FROM bars ORDER BY ts DESC)", "(FROM bars ORDER BY symbol, ts)", "(FROM bars ORDER BY ts, symbol)"):
+    for source in (
+        "bars",
+        "shuffled",
+        "(FROM bars ORDER BY ts DESC)",
+        "(FROM bars ORDER BY symbol, ts)",
+        "(FROM bars ORDER BY ts, symbol)",
+    ):
         different = market.execute(
             f"""
             SELECT count(*), count(*) FILTER (
@@ -95,9 +101,13 @@ def test_series_in_a_window(market):
 def test_series_of_other_types(market):
     """Numbers become DOUBLE; a time in other units, or a DATE, is a time."""
     for kind in ("TINYINT", "HUGEINT", "DECIMAL(9, 2)", "FLOAT", "UBIGINT"):
-        assert market.execute(f"SELECT series(value::{kind}, ts) FROM (VALUES (2, DATE '2025-01-02'), (1, '2025-01-01')) AS row (value, ts)").fetchall() == [([1, 2],)]
+        assert market.execute(
+            f"SELECT series(value::{kind}, ts) FROM (VALUES (2, DATE '2025-01-02'), (1, '2025-01-01')) AS row (value, ts)"
+        ).fetchall() == [([1, 2],)]
     for kind in ("TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "DATE"):
-        assert market.execute(f"SELECT series(value, ts::{kind}) FROM (VALUES (2, DATE '2025-01-02'), (1, '2025-01-01')) AS row (value, ts)").fetchall() == [([1, 2],)]
+        assert market.execute(
+            f"SELECT series(value, ts::{kind}) FROM (VALUES (2, DATE '2025-01-02'), (1, '2025-01-01')) AS row (value, ts)"
+        ).fetchall() == [([1, 2],)]
 
 
 # bar_indicators
@@ -210,7 +220,9 @@ def test_daily_bars_with_a_date(market):
         GROUP BY symbol, bar.ts::DATE
         """
     )
-    rows = market.execute("SELECT ts, average FROM bar_indicators({average: ti_sma(close, 6)}, source := 'daily') WHERE symbol = 'DEMO0003' ORDER BY ts").fetchall()
+    rows = market.execute(
+        "SELECT ts, average FROM bar_indicators({average: ti_sma(close, 6)}, source := 'daily') WHERE symbol = 'DEMO0003' ORDER BY ts"
+    ).fetchall()
     assert len(rows) == 6 and all(isinstance(ts, dt.datetime) and ts.time() == dt.time() for ts, _ in rows)
     mean = market.execute("SELECT avg(close) FROM daily WHERE symbol = 'DEMO0003'").fetchall()[0][0]
     assert [average for _, average in rows[:5]] == [None] * 5 and rows[5][1] == pytest.approx(mean)

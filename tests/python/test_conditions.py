@@ -64,15 +64,22 @@ def test_comparisons(database, cases, function):
     assert database.execute(query).fetchall() == expected
     # In another order, of some rows, and over one constant series.
     shuffled = f"SELECT id, {name}(series, other), {name}(series, level) FROM cases WHERE id % 3 = 1 ORDER BY hash(id)"
-    assert {row[0]: row[1:] for row in database.execute(shuffled).fetchall()} == {number: row for number, row in enumerate(expected) if number % 3 == 1}
+    assert {row[0]: row[1:] for row in database.execute(shuffled).fetchall()} == {
+        number: row for number, row in enumerate(expected) if number % 3 == 1
+    }
     constant = f"SELECT {name}([1, 2, 1, NULL, 3], level) FROM cases ORDER BY id"
-    assert database.execute(constant).fetchall() == [(None if level is None else function([1, 2, 1, None, 3], [level] * 5),) for level in levels]
+    assert database.execute(constant).fetchall() == [
+        (None if level is None else function([1, 2, 1, None, 3], [level] * 5),) for level in levels
+    ]
 
 
 @pytest.mark.parametrize("function", [within_last, in_a_row], ids=lambda function: function.__name__)
 def test_runs(database, function):
     generator = random.Random(2)
-    cases = [([generator.choice([True, False, None]) for _ in range(generator.randint(0, 30))], generator.choice([1, 2, 3, 7, 31])) for _ in range(1200)]
+    cases = [
+        ([generator.choice([True, False, None]) for _ in range(generator.randint(0, 30))], generator.choice([1, 2, 3, 7, 31]))
+        for _ in range(1200)
+    ]
     database.execute("CREATE TABLE cases (id INTEGER, condition BOOLEAN[], bars BIGINT)")
     database.executemany("INSERT INTO cases VALUES (?, ?, ?)", [(number, *case) for number, case in enumerate(cases)])
     name = function.__name__

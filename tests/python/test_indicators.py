@@ -35,7 +35,9 @@ class Option:
     def read(cls, name, default, kind, low, high, more, choices):
         number = {"INTEGER": int, "DOUBLE": float, "VARCHAR": lambda text: text.strip("'")}[kind]
         least = low or more
-        return cls(name, number(default), number(least) if least else None, number(high) if high else None, choices.split(", ") if choices else [])
+        return cls(
+            name, number(default), number(least) if least else None, number(high) if high else None, choices.split(", ") if choices else []
+        )
 
     def random(self, rng):
         """Mostly small, so that the series is longer than the warm-up; the longer ones are tested too."""
@@ -56,6 +58,7 @@ class Indicator:
     inputs: list[str]
     options: list[Option]
     outputs: list[str]
+    return_type: str
     description: str
 
     @property
@@ -126,7 +129,10 @@ def with_gaps(market: dict, seed: int) -> dict[str, list]:
     """Each series for itself has gaps of each kind, some of them next to each other."""
     rng = np.random.default_rng(seed)
     gaps = [None, float("nan"), float("inf"), float("-inf")]
-    return {name: [rng.choice(gaps) if gap else value for value, gap in zip(series, rng.uniform(size=len(series)) < 0.08)] for name, series in market.items()}
+    return {
+        name: [rng.choice(gaps) if gap else value for value, gap in zip(series, rng.uniform(size=len(series)) < 0.08)]
+        for name, series in market.items()
+    }
 
 
 def is_finite(value) -> bool:
@@ -201,7 +207,7 @@ def indicators(database) -> list[Indicator]:
         assert inputs + [option.name for option in options] == parameters, f"{name}: its documentation does not fit its signature"
         assert set(inputs) <= set(INPUTS), f"{name}: an input that these tests don't know"
         outputs = re.findall(r'"?(\w+)"? (?:DOUBLE|INTEGER)\[\]', return_type) if return_type.startswith("STRUCT") else []
-        found.append(Indicator(name, inputs, options, outputs, description))
+        found.append(Indicator(name, inputs, options, outputs, return_type, description))
     assert len(found) >= 237
     return found
 
@@ -210,7 +216,8 @@ def shapes(indicators: list[Indicator]) -> list[Indicator]:
     """One function of each kind of signature, for what does not depend on the formula."""
     first = {}
     for indicator in indicators:
-        first.setdefault((len(indicator.inputs), len(indicator.outputs), len(indicator.options) > 0, "INTEGER" in str(indicator.places)), indicator)
+        numbers = tuple(re.findall("DOUBLE|INTEGER", indicator.return_type))
+        first.setdefault((len(indicator.inputs), numbers, len(indicator.options) > 0), indicator)
     return list(first.values())
 
 
@@ -233,7 +240,11 @@ def test_every_function_that_talib_has_gives_its_values(database, indicators):
         names = [name.replace("_", "") for name in abstract.Function(indicator.upper).parameters]
         assert [option.name.replace("_", "") for option in indicator.options] == names, indicator.name
         # Averages that came after 0.8.1.
-        known = [values for values in indicator.random_options(database, 8) if all(hasattr(talib.MA_Type, v) for v in values if isinstance(v, str))]
+        known = [
+            values
+            for values in indicator.random_options(database, 8)
+            if all(hasattr(talib.MA_Type, v) for v in values if isinstance(v, str))
+        ]
         for values in [indicator.defaults] + known:
             for market, actual in zip(MARKETS, arrays(database, indicator, "market", values)):
                 expected = talib_arrays(indicator, market, values)
@@ -323,7 +334,9 @@ def test_a_value_does_not_depend_on_later_bars(database, indicators, gapped):
     rows = table(markets)
     database.execute("CREATE OR REPLACE TABLE wholes AS FROM rows")
     lists = ", ".join(f"{name}[:prefix.range] AS {name}" for name in INPUTS)
-    database.execute(f"CREATE OR REPLACE TABLE prefixes AS SELECT id, prefix.range AS bars, {lists} FROM wholes CROSS JOIN range(151) AS prefix")
+    database.execute(
+        f"CREATE OR REPLACE TABLE prefixes AS SELECT id, prefix.range AS bars, {lists} FROM wholes CROSS JOIN range(151) AS prefix"
+    )
     for indicator in indicators:
         for values in [indicator.defaults, *indicator.random_options(database, 1)]:
             fields = indicator.fields(indicator.call(values))
@@ -342,25 +355,38 @@ def test_a_value_does_not_depend_on_later_bars(database, indicators, gapped):
 
 
 def test_a_bar_with_a_gap_is_as_if_it_were_not_there(database, indicators, gapped):
-    rows = table(gapped)
-    database.execute("CREATE OR REPLACE TABLE gapped AS FROM rows")
-    for indicator in indicators:
-        kept = [[place for place in range(200) if all(is_finite(market[name][place]) for name in indicator.inputs)] for market in gapped]
-        without = [{name: [market[name][place] for place in places] for name in indicator.inputs} for market, places in zip(gapped, kept)]
-        assert all(100 < len(places) < 195 for places in kept)
-        for values in [indicator.defaults, *indicator.random_options(database, 1)]:
-            is_known = all(hasattr(talib.MA_Type, value) for value in values if isinstance(value, str))
-            if indicator.is_in_talib and is_known and not any(indicator.places):
-                expected = [talib_arrays(indicator, market, values) for market in without]
-            else:
-                rows = table(without)
-                database.execute("CREATE OR REPLACE TABLE dense AS FROM rows")
-                expected = arrays(database, indicator, "dense", values)
-            for places, actual, outputs in zip(kept, arrays(database, indicator, "gapped", values), expected):
-                for is_place, got, want in zip(indicator.places, actual, outputs):
-                    back = np.full(200, np.nan)
-                    back[places] = [places[int(value)] if is_place and not np.isnan(value) else value for value in want]
-                    assert_close(got, back, (indicator.name, values))
+    # Rows with many gaps; then rows with none and with one late gap each, out of an aggregate, where 0 lies behind a NULL.
+    one_gap = lambda place: {
+        name: [None if index == place else value for index, value in enumerate(series[:200])] for name, series in MARKETS[3].items()
+    }
+    for markets in (gapped, [head(MARKETS[3], 200), one_gap(70), one_gap(150), one_gap(199)]):
+        rows = table(markets)
+        database.execute("CREATE OR REPLACE TABLE gaps AS FROM rows")
+        bars = ", ".join(f"unnest({name}) AS {name}" for name in INPUTS)
+        database.execute(f"CREATE OR REPLACE TABLE bars AS SELECT id, {bars}, make_timestamp(unnest(range(200))) AS ts FROM gaps")
+        for indicator in indicators:
+            kept = [
+                [place for place in range(200) if all(is_finite(market[name][place]) for name in indicator.inputs)] for market in markets
+            ]
+            assert all(100 < len(places) < 195 if markets is gapped else len(places) >= 199 for places in kept)
+            without = [
+                {name: [market[name][place] for place in places] for name in indicator.inputs} for market, places in zip(markets, kept)
+            ]
+            for values in [indicator.defaults, *indicator.random_options(database, 1 if markets is gapped else 0)]:
+                is_known = all(hasattr(talib.MA_Type, value) for value in values if isinstance(value, str))
+                if indicator.is_in_talib and is_known and not any(indicator.places):
+                    expected = [talib_arrays(indicator, market, values) for market in without]
+                else:
+                    rows = table(without)
+                    database.execute("CREATE OR REPLACE TABLE dense AS FROM rows")
+                    expected = arrays(database, indicator, "dense", values)
+                lists = ", ".join(f"series({name}, ts) AS {name}" for name in indicator.inputs)
+                source = "gaps" if markets is gapped else f"(SELECT id, {lists} FROM bars GROUP BY id)"
+                for places, actual, outputs in zip(kept, arrays(database, indicator, source, values), expected):
+                    for is_place, got, want in zip(indicator.places, actual, outputs):
+                        back = np.full(200, np.nan)
+                        back[places] = [places[int(value)] if is_place and not np.isnan(value) else value for value in want]
+                        assert_close(got, back, (indicator.name, values))
 
 
 # Bad input
@@ -368,7 +394,14 @@ def test_a_bar_with_a_gap_is_as_if_it_were_not_there(database, indicators, gappe
 
 def outside(option: Option) -> list[tuple[str, str]]:
     """Values that an option must refuse, as SQL, each with how the message shows it."""
-    values = [("NULL", "NULL"), ("'many'", "'many'"), ("[3]", "'[3]'"), ("'nan'::DOUBLE", "nan"), ("'inf'::DOUBLE", "inf"), ("true", "'true'")]
+    values = [
+        ("NULL", "NULL"),
+        ("'many'", "'many'"),
+        ("[3]", "'[3]'"),
+        ("'nan'::DOUBLE", "nan"),
+        ("'inf'::DOUBLE", "inf"),
+        ("true", "'true'"),
+    ]
     if option.choices:
         return [*values, ("99", "99"), ("-1", "-1"), ("0.5", "0.5")]
     if isinstance(option.default, int):
@@ -383,7 +416,7 @@ def test_an_option_out_of_range_is_an_error_that_says_what_is_allowed(database, 
     database.execute("CREATE OR REPLACE TABLE none AS FROM market LIMIT 0")
     count = 0
     for indicator in indicators:
-        for position, option in enumerate(indicator.options):
+        for option in indicator.options:
             allowed = "one of " + ", ".join(option.choices) if option.choices else "a finite number"
             if option.low is not None:
                 kind = "a whole number" if isinstance(option.default, int) else "a number"
@@ -421,7 +454,9 @@ def test_options_can_come_from_parameters_and_columns(database):
 
 
 def test_averages_are_chosen_by_name_or_number(database, indicators):
-    choices = next(option.choices for indicator in indicators if indicator.name == "ti_ma" for option in indicator.options if option.choices)
+    choices = next(
+        option.choices for indicator in indicators if indicator.name == "ti_ma" for option in indicator.options if option.choices
+    )
     different = set()
     for name in choices:
         by_name = database.execute("SELECT ti_ma(close, 5, ?) FROM market ORDER BY id", [name]).fetchall()
@@ -464,7 +499,9 @@ def test_empty_lists_and_lists_of_nulls(database, indicators):
     for indicator in indicators:
         count = len(indicator.inputs)
         for inputs, expected in (["[]"] * count, []), (["[NULL, NULL, 'nan']::DOUBLE[]"] * count, [None] * 3), (["NULL"] * count, None):
-            series, last = database.execute(f"SELECT {indicator.call(inputs=inputs)}, {indicator.call(inputs=inputs, suffix='_last')}").fetchone()
+            series, last = database.execute(
+                f"SELECT {indicator.call(inputs=inputs)}, {indicator.call(inputs=inputs, suffix='_last')}"
+            ).fetchone()
             if indicator.outputs and expected is not None:
                 expected = dict.fromkeys(indicator.outputs, expected)
             assert (series, last) == (expected, None), (indicator.name, inputs)
@@ -476,7 +513,16 @@ def test_extreme_numbers_give_numbers_or_null(database, indicators):
     biggest, smallest = np.finfo(float).max, 5e-324
     extremes = [
         *(np.full(120, value) for value in (0.0, biggest, -biggest, smallest, 1e308, -1e-308, 1e15, 1.0)),
-        *(rng.choice(pool, 120) for pool in ([biggest, -biggest], [0.0, smallest], [1e308, 1e-308, 0, -1], [np.inf, 1e308, np.nan, 1], [1e9, 2**31, -(2**31), 2**63])),
+        *(
+            rng.choice(pool, 120)
+            for pool in (
+                [biggest, -biggest],
+                [0.0, smallest],
+                [1e308, 1e-308, 0, -1],
+                [np.inf, 1e308, np.nan, 1],
+                [1e9, 2**31, -(2**31), 2**63],
+            )
+        ),
         np.arange(120.0) * 1e306,
         rng.normal(0, 1e200, 120),
         rng.normal(0, 1e-200, 120),
@@ -501,11 +547,13 @@ def test_extreme_numbers_give_numbers_or_null(database, indicators):
 @pytest.fixture(scope="module")
 def many(database, indicators, gapped):
     """Forty kinds of rows: series of several lengths with and without gaps, empty ones, and NULL here and there. many repeats them."""
-    kinds = [head(market, count) for market in [*MARKETS, *gapped] for count in (0, 1, 9, 45)]
-    kinds += [head(market, 45) | {name: None} for market in MARKETS[:2] for name in ("close", "series", "high", "series1")]
+    kinds = [head(market, count) for market in [*MARKETS, *gapped] for count in (0, 1, 9, 70)]
+    kinds += [head(market, 70) | {name: None} for market in MARKETS[:2] for name in ("close", "series", "high", "series1")]
     rows = table(kinds)
     database.execute("CREATE TABLE kinds AS SELECT *, 1 + id % 5 AS period FROM rows")
-    database.execute("CREATE TABLE many AS SELECT row.range AS row, kinds.* FROM range(5000) AS row JOIN kinds ON row.range % 40 = kinds.id ORDER BY row.range")
+    database.execute(
+        "CREATE TABLE many AS SELECT row.range AS row, kinds.* FROM range(5000) AS row JOIN kinds ON row.range % 40 = kinds.id ORDER BY row.range"
+    )
     assert len(kinds) == 40
 
 
@@ -548,7 +596,12 @@ def test_many_rows_have_the_values_that_each_has_alone(database, indicators, man
                 "(FROM kinds WHERE id = 35) CROSS JOIN range(4100)",
             ]:
                 assert_rows_are(database, (indicator.name, suffix, source), source, call)
-            assert_rows_are(database, (indicator.name, suffix, "CASE"), "many JOIN truth USING (id)", f"CASE WHEN row % 2 = 0 THEN {call} ELSE value END")
+            assert_rows_are(
+                database,
+                (indicator.name, suffix, "CASE"),
+                "many JOIN truth USING (id)",
+                f"CASE WHEN row % 2 = 0 THEN {call} ELSE value END",
+            )
 
 
 def test_many_rows_of_every_function(database, indicators, many):
@@ -563,7 +616,9 @@ def test_options_that_vary_by_row(database, indicators, many):
     """Over lists that vary too, and over one list for all rows."""
     count = 0
     for indicator in shapes(indicators):
-        position = next((index for index, option in enumerate(indicator.options) if isinstance(option.default, int) and option.low < 5), None)
+        position = next(
+            (index for index, option in enumerate(indicator.options) if isinstance(option.default, int) and option.low < 5), None
+        )
         if position is None:
             continue
         before = least(indicator)[:position]
@@ -588,7 +643,10 @@ def test_any_number_of_threads_gives_the_same(database, indicators, many):
     # Of more rows than one thread takes at a time.
     database.execute(f"CREATE TABLE crowd AS SELECT id, {lists} FROM kinds CROSS JOIN range(4000)")
     for indicator in shapes(indicators)[::3]:
-        calls = ", ".join(f"bit_xor(hash(id, {call})), count({call})" for call in (indicator.call(least(indicator)), indicator.call(least(indicator), suffix="_last")))
+        calls = ", ".join(
+            f"bit_xor(hash(id, {call})), count({call})"
+            for call in (indicator.call(least(indicator)), indicator.call(least(indicator), suffix="_last"))
+        )
         answers = set()
         for threads in (1, 4):
             database.execute(f"SET threads = {threads}")
@@ -608,7 +666,9 @@ def test_names_are_free_of_those_of_another_extension(database):
 
 
 def test_names_can_be_written_without_quotes(database, indicators):
-    reserved = {word for (word,) in database.execute("SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category = 'reserved'").fetchall()}
+    reserved = {
+        word for (word,) in database.execute("SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category = 'reserved'").fetchall()
+    }
     for indicator in indicators:
         for name in [*indicator.inputs, *indicator.outputs, *(option.name for option in indicator.options)]:
             assert re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) and name not in reserved, f"{indicator.name}: {name}"
@@ -648,7 +708,9 @@ def test_the_description_says_which_values_remember_the_start(database, indicato
         for longer, shorter in zip(arrays(database, indicator, "whole"), arrays(database, indicator, "later")):
             for is_place, more, fewer in zip(indicator.places, longer, shorter):
                 difference = np.abs(more[100:] - (100 if is_place else 0) - fewer)
-                change = max(change, np.nanmax(difference, initial=0) / max(np.nanmean(np.abs(more)) if not np.isnan(more).all() else 0, 1e-300))
+                change = max(
+                    change, np.nanmax(difference, initial=0) / max(np.nanmean(np.abs(more)) if not np.isnan(more).all() else 0, 1e-300)
+                )
         assert (change > 1e-6) == ("The values remember where the series starts." in indicator.description), (indicator.name, change)
 
 
