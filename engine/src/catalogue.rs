@@ -33,6 +33,8 @@ pub struct Parameter {
     pub minimum: Option<f64>,
     /// Largest number allowed.
     pub maximum: Option<f64>,
+    /// The texts allowed, as in `long, short, any`.
+    pub choices: Option<String>,
     /// Unit of the value.
     pub unit: Option<String>,
     /// What it means.
@@ -90,7 +92,8 @@ impl Engine {
     /// What DuckDB says.
     pub fn scanner_parameters(&self, scanner: &str) -> Result<Vec<Parameter>> {
         let mut statement = self.connection.prepare(
-            "SELECT parameter, type, \"default\", min, max, unit, doc FROM scanner_parameters() WHERE scanner = ? ORDER BY position",
+            "SELECT parameter, type, \"default\", min, max, array_to_string(choices, ', '), unit, doc \
+             FROM scanner_parameters() WHERE scanner = ? ORDER BY position",
         )?;
         let read = |row: &Row<'_>| {
             Ok(Parameter {
@@ -99,8 +102,9 @@ impl Engine {
                 default: row.get(2)?,
                 minimum: row.get(3)?,
                 maximum: row.get(4)?,
-                unit: row.get(5)?,
-                doc: row.get(6)?,
+                choices: row.get(5)?,
+                unit: row.get(6)?,
+                doc: row.get(7)?,
             })
         };
         let parameters = statement.query_map([scanner], read)?;

@@ -61,6 +61,9 @@ pub(crate) fn run(global: &Global, list: &List) -> Result<()> {
         if let Some(doc) = parameter.doc {
             writeln!(out, "{}", wrapped(&doc, width, "      "))?;
         }
+        if let Some(choices) = parameter.choices {
+            writeln!(out, "{}", wrapped(&format!("one of {choices}"), width, "      "))?;
+        }
     }
     Ok(())
 }
