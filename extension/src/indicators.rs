@@ -1,6 +1,6 @@
 //! Every function of TA-Lib as SQL functions over lists: `ti_rsi(closes, 14)` for the whole series, `ti_rsi_last(closes, 14)` for its end.
 //!
-//! They are registered from TA-Lib's own list of functions; nothing here names one of them. How lists are read and written is in
+//! They are registered from TA-Lib's own list of functions, so that a new one needs nothing here. How lists are read and written is in
 //! [`crate::series`].
 
 use std::{borrow::Cow, fmt::Write as _, sync::LazyLock};
