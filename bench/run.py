@@ -40,11 +40,13 @@ LOOSE = DEFAULTS | {
 }
 
 
-# What a scanner needs to find something in bars of this many sessions; the others run with their defaults.
-SHORT_HISTORY = {
-    "technical": {"lookback_sessions": 40, "min_sessions": 30, "ema_slow": 30},
-    "new_high": {"lookback_sessions": 40},
+# What a scanner needs to find something in the demo market of 60 sessions; the others run with their defaults.
+ARGUMENTS = {
+    "gap": {"min_gap_pct": 0.5},
     "momentum": {"lookback_sessions": 40},
+    "new_high": {"lookback_sessions": 40},
+    "technical": {"lookback_sessions": 40, "min_sessions": 30, "ema_slow": 30},
+    "volume_spike": {"cutoff_time": "15:30"},
 }
 
 
@@ -342,7 +344,7 @@ class Bench:
     def scanners(self):
         """Every scanner against the plain aggregate of the same columns of the same rows"""
         for (name,) in self.rows("SELECT scanner FROM scanners() WHERE is_built_in ORDER BY scanner"):
-            given = "".join(f", {key} := {value}" for key, value in SHORT_HISTORY.get(name, {}).items())
+            given = "".join(f", {key} := {literal(value)}" for key, value in ARGUMENTS.get(name, {}).items())
             one = f"FROM scan_{name}('{self.market.one[0]}'{given})"
             many = f"FROM scan_{name}('{self.market.range[0]}', end_date := '{self.market.range[-1]}'{given})"
             expected = [row for row in self.rows(many) if row[0].isoformat() == self.market.one[0]]

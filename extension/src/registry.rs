@@ -1,7 +1,7 @@
 //! The macros made of `sql/`: the build script checks the files and writes them down, this registers them.
 
 use duckdb_neo::{
-    Result, ToValue,
+    Error, Result, ToValue,
     connection::FFILink,
     extension::Extension,
     logical_type::LogicalType,
@@ -56,8 +56,7 @@ enum Default {
 impl ToValue for Default {
     fn value<C: FFILink + ?Sized>(&self, link: &C) -> Result<Value> {
         match self {
-            // A NULL without a type: a typed one would not cast to what the body wants.
-            Default::Null => Value::null(link, &LogicalType::from_text(link, "\"NULL\"")?),
+            Default::Null => Err(Error::invalid_input("a NULL has a type of its own")),
             Default::Boolean(value) => value.value(link),
             Default::Integer(value) => match i32::try_from(*value) {
                 Ok(value) => value.value(link),
@@ -69,11 +68,22 @@ impl ToValue for Default {
     }
 }
 
+/// A NULL without a type: a typed one would not cast to what the body wants.
+struct Untyped(LogicalType);
+
+impl ToValue for Untyped {
+    fn value<C: FFILink + ?Sized>(&self, link: &C) -> Result<Value> {
+        Value::null(link, &self.0)
+    }
+}
+
 /// What the files of `sql/` became. DuckDB's catalogue says the same, but takes ten milliseconds to be read.
 pub static FUNCTIONS: &[Function] = include!(concat!(env!("OUT_DIR"), "/functions.rs"));
 
 /// Registers every macro. Parameters stay untyped: bodies cast them where they are used.
 pub(crate) fn register(extension: &Extension) -> Result<()> {
+    // The C API has no name for this type, and DuckDB's parser, which reads its text, takes its time.
+    let untyped = LogicalType::from_text(extension, "\"NULL\"")?;
     for function in FUNCTIONS {
         let mut documentation = FunctionDocumentationBuilder::new().description(function.description);
         for example in function.examples {
@@ -86,6 +96,7 @@ pub(crate) fn register(extension: &Extension) -> Result<()> {
         for Parameter { name, default, .. } in function.parameters {
             let parameter = FunctionParameter::new::<Any>(*name);
             signature = signature.param(match default {
+                Some(Default::Null) => parameter.default_value(Untyped(untyped.clone())),
                 Some(default) => parameter.default_value(*default),
                 None => parameter,
             });
