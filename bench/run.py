@@ -46,7 +46,7 @@ ARGUMENTS = {
     "momentum": {"lookback_sessions": 40},
     "new_high": {"lookback_sessions": 40},
     "technical": {"lookback_sessions": 40, "min_sessions": 30, "ema_slow": 30},
-    "volume_spike": {"cutoff_time": "15:30"},
+    "volume_spike": {"min_spike_z": 1, "min_probability_score": 0},
 }
 
 
