@@ -456,8 +456,10 @@ class Bench:
         parquet = str(folder / "bars.parquet")
         rsi = polars_talib.rsi(polars.col("close"), 14)
 
-        def of_polars(expression):
-            value = polars.scan_parquet(parquet).select(expression.fill_nan(None).alias("rsi")).select(
+        frame = polars.read_parquet(parquet, columns=["symbol", "ts", "close"])
+
+        def of_polars(expression, source=None):
+            value = (polars.scan_parquet(parquet) if source is None else source.lazy()).select(expression.fill_nan(None).alias("rsi")).select(
                 polars.col("rsi").sum().alias("sum"), polars.col("rsi").count().alias("count")
             ).collect()
             return value.row(0)
@@ -468,6 +470,8 @@ class Bench:
             "parquet": lambda: connection.execute(f"{select} bar_indicators({{rsi: ti_rsi(close)}}, source := '{parquet}')").fetchone(),
             "polars": lambda: of_polars(rsi.over("symbol")),
             "polars by time": lambda: of_polars(rsi.over("symbol", order_by="ts")),
+            "frame": lambda: of_polars(rsi.over("symbol"), frame),
+            "frame by time": lambda: of_polars(rsi.over("symbol", order_by="ts"), frame),
         }
         expected = answers["table"]()
         for name, answer in answers.items():
@@ -490,8 +494,10 @@ class Bench:
         )
         for mine, other, label in (
             ("table", "window", "DuckDB's running average over the same rows"),
-            ("parquet", "polars by time", "Polars with polars_talib, any order of rows"),
-            ("parquet", "polars", "Polars with polars_talib, trusting the file's order"),
+            ("table", "frame by time", "Polars with polars_talib, each from its own table, any order of rows"),
+            ("table", "frame", "the same, where Polars trusts the order of its frame"),
+            ("parquet", "polars by time", "Polars with polars_talib, both from Parquet, any order of rows"),
+            ("parquet", "polars", "the same, where Polars trusts the file's order"),
             ("series bars", "list bars", "list(close ORDER BY ts), stored in order"),
             ("series shuffled", "list shuffled", "list(close ORDER BY ts), shuffled"),
         ):

@@ -65,6 +65,8 @@ trait Item: Element + DuckDBType + for<'a> VectorElement<Ref<'a> = &'a Self> + S
     const MISSING: Self;
     fn is_missing(self) -> bool;
     fn compare(self, other: Self) -> Ordering;
+    /// The value where it is the time itself.
+    fn of_time(time: i64) -> Self;
 }
 
 impl Item for f64 {
@@ -77,6 +79,10 @@ impl Item for f64 {
 
     fn compare(self, other: Self) -> Ordering {
         self.total_cmp(&other)
+    }
+
+    fn of_time(_time: i64) -> Self {
+        Self::MISSING
     }
 }
 
@@ -91,6 +97,10 @@ impl Item for TimestampValue {
     fn compare(self, other: Self) -> Ordering {
         self.0.cmp(&other.0)
     }
+
+    fn of_time(time: i64) -> Self {
+        TimestampValue(time)
+    }
 }
 
 struct TimeSeries<T> {
@@ -101,6 +111,7 @@ struct TimeSeries<T> {
 /// The bars of one group so far.
 struct State<T> {
     times: Vec<i64>,
+    /// Empty where they are the times themselves.
     values: Vec<T>,
     in_order: bool,
 }
@@ -109,7 +120,9 @@ impl<T: Item> State<T> {
     fn push(&mut self, time: i64, value: T) {
         self.in_order &= self.times.last().is_none_or(|last| *last < time);
         self.times.push(time);
-        self.values.push(value);
+        if T::HAS_TIME_BESIDE {
+            self.values.push(value);
+        }
     }
 
     fn append(&mut self, other: &Self) {
@@ -119,14 +132,19 @@ impl<T: Item> State<T> {
     }
 
     fn write(&self, places: &mut [T]) {
-        if self.in_order {
+        if !T::HAS_TIME_BESIDE {
+            places.iter_mut().zip(&self.times).for_each(|(place, time)| *place = T::of_time(*time));
+            if !self.in_order {
+                places.sort_by(|one, other| one.compare(*other));
+            }
+        } else if self.in_order {
             places.copy_from_slice(&self.values);
-            return;
+        } else {
+            // A few runs in order, mostly, from as many threads: the sort of the standard library finds them.
+            let mut bars: Vec<_> = self.times.iter().copied().zip(self.values.iter().copied()).collect();
+            bars.sort_by(|(time, value), (other_time, other)| time.cmp(other_time).then_with(|| value.compare(*other)));
+            bars.into_iter().zip(places).for_each(|((_, value), place)| *place = value);
         }
-        // A few runs in order, mostly, from as many threads: the sort of the standard library finds them.
-        let mut bars: Vec<_> = self.times.iter().copied().zip(self.values.iter().copied()).collect();
-        bars.sort_by(|(time, value), (other_time, other)| time.cmp(other_time).then_with(|| value.compare(*other)));
-        bars.into_iter().zip(places).for_each(|((_, value), place)| *place = value);
     }
 }
 
@@ -148,10 +166,9 @@ impl<T: Item> AggregateCallbacks for TimeSeries<T> {
             lay_out(data, time_index + 1)?;
             let values = data.get_vector_at::<T>(0)?.reader()?;
             let times = data.get_vector_at::<TimestampValue>(time_index)?.reader()?;
-            for row in 0..states.len() {
-                let Some(time) = times.get(row)? else { continue };
-                let value = values.get(row)?.map_or(T::MISSING, |value| *value);
-                states[row].push(time.0, value);
+            for (row, (time, value)) in times.iter().zip(values.iter()).take(states.len()).enumerate() {
+                let Some(time) = time else { continue };
+                states[row].push(time.0, value.map_or(T::MISSING, |value| *value));
             }
             Ok(())
         })
