@@ -3,8 +3,6 @@
 //! A condition is a list with TRUE, FALSE or NULL (not known) for each bar. They follow SQL's logic of three values, where a bar before the
 //! start of the series is not known.
 
-use std::marker::PhantomData;
-
 use duckdb_neo::{
     DuckDBType, Error, Result,
     connection::Context,
@@ -14,12 +12,12 @@ use duckdb_neo::{
     scalar::{ScalarCallbacks, ScalarFunctionBuilder},
     signature::{FunctionDocumentationBuilder, FunctionParameter, SignatureBuilder},
     types::List,
-    vector::{Unknown, Vector},
+    vector::{Unknown, Vector, VectorReader},
 };
 
 use crate::{
     row_function::caught,
-    series::{ListColumn, ListOutput, lay_out},
+    series::{ListColumn, ListOutput, Series, lay_out},
 };
 
 type Conditions = Vec<Option<bool>>;
@@ -39,12 +37,9 @@ pub(crate) fn register(extension: &Extension) -> Result<()> {
         }),
     ];
     for (name, verb, compare) in comparisons {
-        let other = format!(
-            "SELECT bar.symbol, {name}(series(bar.close, bar.ts), ti_sma(series(bar.close, bar.ts), 20)) AS x FROM bars AS bar GROUP BY bar.symbol"
-        );
-        Comparison::<List<f64>> { name, compare, level: PhantomData }.register(extension, verb, &other)?;
-        let level = format!("SELECT bar.symbol, {name}(ti_rsi(series(bar.close, bar.ts)), 50) AS x FROM bars AS bar GROUP BY bar.symbol");
-        Comparison::<f64> { name, compare, level: PhantomData }.register(extension, verb, &level)?;
+        for level in [Level::Series, Level::Number] {
+            Comparison { name, compare, level }.register(extension, verb)?;
+        }
     }
     Run {
         name: "within_last",
@@ -76,81 +71,70 @@ type Pair = (Option<f64>, Option<f64>);
 /// Of the pair before and the pair at a bar.
 type Compare = fn(Pair, Pair) -> Option<bool>;
 
-/// What a series is compared with: another, or a number.
-trait Level: DuckDBType + Send + Sync + 'static {
-    const DOCUMENTATION: &str;
+/// What a series is compared with.
+#[derive(Clone, Copy)]
+enum Level {
+    Series,
+    Number,
 }
 
-impl Level for List<f64> {
-    const DOCUMENTATION: &str = "@param level DOUBLE[]: another series of the same length, or a number.";
+/// The levels of a call.
+enum Levels<'a> {
+    Series(ListColumn<'a>),
+    Number(VectorReader<'a, f64>),
 }
 
-impl Level for f64 {
-    const DOCUMENTATION: &str = "@param level DOUBLE: a number, or another series of the same length.";
-}
-
-struct Comparison<L> {
+struct Comparison {
     name: &'static str,
     compare: Compare,
-    level: PhantomData<L>,
+    level: Level,
 }
 
-impl<L: Level> Comparison<L>
-where
-    Self: ScalarCallbacks,
-{
-    fn register(self, extension: &Extension, verb: &str, example: &str) -> Result<()> {
+impl Comparison {
+    fn register(self, extension: &Extension, verb: &str) -> Result<()> {
+        let (kind, meaning, example) = match self.level {
+            Level::Series => ("DOUBLE[]", "another series of the same length, or a number", "ti_sma(series(bar.close, bar.ts), 20)"),
+            Level::Number => ("DOUBLE", "a number, or another series of the same length", "100"),
+        };
         let description = format!(
-            "For each bar, whether the series {verb} the level. NULL where either is NULL or NaN, or, for a crossing, was so at the bar before.\n\n\
-             @param series DOUBLE[]: numbers in the order of time.\n{}",
-            L::DOCUMENTATION
+            "For each bar, whether the series {verb} the level. NULL where either is NULL or NaN, or, for a crossing, was so at the bar \
+             before.\n\n@param series DOUBLE[]: numbers in the order of time.\n@param level {kind}: {meaning}."
         );
+        let example =
+            format!("SELECT bar.symbol, {}(series(bar.close, bar.ts), {example}) AS x FROM bars AS bar GROUP BY bar.symbol", self.name);
         let documentation =
             FunctionDocumentationBuilder::new().description(description).add_example("", example).add_category("indicators");
+        let level = match self.level {
+            Level::Series => FunctionParameter::new::<List<f64>>("level"),
+            Level::Number => FunctionParameter::new::<f64>("level"),
+        };
         let signature = SignatureBuilder::new()
             .documentation(documentation)
             .return_type(List::<bool>::logical_type(extension)?)
             .param(FunctionParameter::new::<List<f64>>("series"))
-            .param(FunctionParameter::new::<L>("level"));
+            .param(level);
         ScalarFunctionBuilder::new(self.name, signature, self)
             .set_property(FunctionProperty::HasSpecialNullHandling(true))
             .register(extension)
     }
-}
 
-impl<L> Comparison<L> {
-    fn conditions(&self, length: usize, pair: impl Fn(usize) -> Result<Pair>) -> Result<Conditions> {
+    fn conditions(&self, series: &Series<'_>, level: impl Fn(usize) -> Result<Option<f64>>) -> Result<Conditions> {
         let mut before = (None, None);
-        (0..length)
+        (0..series.len())
             .map(|place| {
-                let now = pair(place)?;
+                let now = (not_nan(series.element(place)?), level(place)?);
                 let condition = (self.compare)(before, now);
                 before = now;
                 Ok(condition)
             })
             .collect()
     }
-}
 
-impl ScalarCallbacks for Comparison<List<f64>> {
-    type BindData = ();
-    type InitData = ();
-
-    fn exec(
-        &self,
-        _: Option<&()>,
-        _: Option<&mut ()>,
-        _: &Context,
-        vectors: &mut VectorCollection,
-        output: Vector<'_, Unknown>,
-    ) -> Result<()> {
-        caught(self.name, || {
-            lay_out(vectors, 2)?;
-            let rows = vectors.row_count()?;
-            let series = ListColumn::<f64>::new(vectors.get_untyped_vector_at(0)?)?;
-            let levels = ListColumn::<f64>::new(vectors.get_untyped_vector_at(1)?)?;
-            let results = (0..rows).map(|row| {
-                let (Some(series), Some(levels)) = (series.get(row)?, levels.get(row)?) else { return Ok(None) };
+    fn row(&self, series: &ListColumn<'_>, levels: &Levels<'_>, row: usize) -> Result<Option<Conditions>> {
+        let Some(series) = series.get(row)? else { return Ok(None) };
+        match levels {
+            Levels::Series(levels) => {
+                let Some(levels) = levels.get(row)? else { return Ok(None) };
                 if series.len() != levels.len() {
                     return Err(Error::invalid_input(format!(
                         "{}: series has {} values and level has {}; they must be of the same length",
@@ -159,14 +143,17 @@ impl ScalarCallbacks for Comparison<List<f64>> {
                         levels.len()
                     )));
                 }
-                self.conditions(series.len(), |place| Ok((not_nan(series.element(place)?), not_nan(levels.element(place)?)))).map(Some)
-            });
-            write(output, &results.collect::<Result<Vec<_>>>()?)
-        })
+                self.conditions(&series, |place| Ok(not_nan(levels.element(place)?))).map(Some)
+            }
+            Levels::Number(levels) => match levels.get(row)? {
+                Some(level) => self.conditions(&series, |_| Ok(not_nan(Some(level)))).map(Some),
+                None => Ok(None),
+            },
+        }
     }
 }
 
-impl ScalarCallbacks for Comparison<f64> {
+impl ScalarCallbacks for Comparison {
     type BindData = ();
     type InitData = ();
 
@@ -180,13 +167,12 @@ impl ScalarCallbacks for Comparison<f64> {
     ) -> Result<()> {
         caught(self.name, || {
             lay_out(vectors, 2)?;
-            let rows = vectors.row_count()?;
             let series = ListColumn::<f64>::new(vectors.get_untyped_vector_at(0)?)?;
-            let levels = vectors.get_vector_at::<f64>(1)?.reader()?;
-            let results = (0..rows).map(|row| {
-                let (Some(series), Some(level)) = (series.get(row)?, levels.get(row)?) else { return Ok(None) };
-                self.conditions(series.len(), |place| Ok((not_nan(series.element(place)?), not_nan(Some(level))))).map(Some)
-            });
+            let levels = match self.level {
+                Level::Series => Levels::Series(ListColumn::new(vectors.get_untyped_vector_at(1)?)?),
+                Level::Number => Levels::Number(vectors.get_vector_at::<f64>(1)?.reader()?),
+            };
+            let results = (0..vectors.row_count()?).map(|row| self.row(&series, &levels, row));
             write(output, &results.collect::<Result<Vec<_>>>()?)
         })
     }

@@ -1,11 +1,10 @@
-"""The Python blocks of the documentation run as they stand."""
+"""The Python blocks of the documentation run as they stand, and no query in it comes out empty."""
 
 import re
 import subprocess
 import sys
 
-from conftest import EXTENSION, ROOT
-
+from conftest import EXTENSION, ROOT, connect
 
 
 def test_python_blocks_run(tmp_path):
@@ -21,3 +20,17 @@ def test_python_blocks_run(tmp_path):
         run = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True)
         assert run.returncode == 0, f"{page.name}:\n{block}\n{run.stderr}"
         assert "DEMO" in run.stdout, f"{page.name}: the scans find something\n{run.stdout}"
+
+
+def test_no_query_is_empty():
+    """An example that finds nothing teaches nothing, and looks broken."""
+    asked = 0
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]:
+        with connect() as connection:
+            for block in re.findall(r"^```sql\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+                for statement in connection.extract_statements(block):
+                    cursor = connection.execute(statement)
+                    if str(statement.type).endswith("SELECT"):
+                        assert cursor.fetchone() is not None, f"{page.name}: {statement.query}"
+                        asked += 1
+    assert asked > 20
