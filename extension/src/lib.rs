@@ -11,6 +11,7 @@ mod registry;
 mod row_function;
 mod series;
 mod time_series;
+mod trade_query;
 
 pub use registry::{FUNCTIONS, Function, Parameter};
 pub use row_function::caught;
@@ -29,6 +30,7 @@ fn entrypoint(extension: &Extension) -> Result<()> {
         indicators::register(extension)?;
         time_series::register(extension)?;
         conditions::register(extension)?;
+        trade_query::register(extension)?;
         registry::register(extension)
     })
 }
