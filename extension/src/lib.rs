@@ -7,6 +7,8 @@ mod clock;
 mod conditions;
 mod guards;
 mod indicators;
+mod objective_query;
+mod position_sizes;
 mod registry;
 mod row_function;
 mod series;
@@ -30,6 +32,8 @@ fn entrypoint(extension: &Extension) -> Result<()> {
         indicators::register(extension)?;
         time_series::register(extension)?;
         conditions::register(extension)?;
+        position_sizes::register(extension)?;
+        objective_query::register(extension)?;
         trade_query::register(extension)?;
         registry::register(extension)
     })

@@ -56,7 +56,6 @@ impl Parameter {
 }
 
 #[derive(Debug, Clone, Copy)]
-#[expect(dead_code, reason = "the files of sql/ decide which kinds of defaults there are")]
 enum Default {
     Null,
     Boolean(bool),
