@@ -10,6 +10,7 @@ mod indicators;
 mod registry;
 mod row_function;
 mod series;
+mod statistics;
 mod time_series;
 
 pub use registry::{FUNCTIONS, Function, Parameter};
@@ -29,6 +30,7 @@ fn entrypoint(extension: &Extension) -> Result<()> {
         indicators::register(extension)?;
         time_series::register(extension)?;
         conditions::register(extension)?;
+        statistics::register(extension)?;
         registry::register(extension)
     })
 }
