@@ -40,7 +40,7 @@ def test_normal_quantile_is_that_of_scipy(database):
 
 
 def test_wilson_interval_is_that_of_statsmodels(database):
-    """The textbook's interval, that of Agresti and Coull, and Wilson's with a correction for continuity are others, above all for few trials."""
+    """The textbook's interval, that of Agresti and Coull, and Wilson's with a correction for continuity are others, most so for few."""
     trials = [*range(1, 40), 1000, 1_000_000]
     counts = [(successes, count) for count in trials for successes in {*range(0, count + 1, max(count // 13, 1)), count}]
     frame = pd.DataFrame(counts, columns=["successes", "trials"])
@@ -149,8 +149,8 @@ def pooled(values, weights):
 
 
 def test_isotonic_fit_is_that_of_the_definition_and_of_scipy(database):
-    """Over random lists, lists with ties, and lists of one kind of weights. A fit that interpolates, that leaves weights out or that does not
-    look back over pools that it has made differs in most of them."""
+    """Over random lists, lists with ties, and lists of one kind of weights. A fit that interpolates, that leaves weights out or that does
+    not look back over pools that it has made differs in most of them."""
     generator = np.random.default_rng(7)
     cases = []
     for number in range(600):
@@ -299,8 +299,8 @@ def test_an_edge_is_not_overfitted(database):
 
 
 def test_overfitting_of_a_thousand_trials_takes_a_moment(database):
-    """A tenth of a second on one core. Sums over the sessions of each of the 12870 choices would take several, and so would ranks for each of
-    those that are best together, which here are all, or many on one of the halves."""
+    """A tenth of a second on one core. Sums over the sessions of each of the 12870 choices would take several, and so would ranks for each
+    of those that are best together, which here are all, or many on one of the halves."""
     noisy = "demo_normal(hash(number.range))"
     for expression in (noisy, "0", f"CASE WHEN number.range % 250 < 125 THEN 0 ELSE {noisy} END"):
         database.execute(
