@@ -12,6 +12,7 @@ mod position_sizes;
 mod registry;
 mod row_function;
 mod series;
+mod statistics;
 mod time_series;
 mod trade_query;
 
@@ -32,6 +33,7 @@ fn entrypoint(extension: &Extension) -> Result<()> {
         indicators::register(extension)?;
         time_series::register(extension)?;
         conditions::register(extension)?;
+        statistics::register(extension)?;
         position_sizes::register(extension)?;
         objective_query::register(extension)?;
         trade_query::register(extension)?;
