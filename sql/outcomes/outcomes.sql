@@ -3,19 +3,21 @@
 -- Entry is the open of the symbol's first bar that starts at or after the cutoff of the signal's date, since a signal is known at the cutoff
 -- and not before: a bar of that session, or, if it has no more, of the next one within 10 calendar days. The trade ends at the first of: the
 -- stop, the target, or the close of the last bar that has ended by exit_time of the exit's session. That is the session of the entry, or the
--- hold_sessions-th session of the symbol after it; if fewer follow within 2 · hold_sessions + 10 calendar days, the last of them. A signal
--- without a bar to enter by, or without a bar from there to the exit, is reported as not_filled, with NULL for everything of the trade.
+-- hold_sessions-th session of the symbol after it. If fewer follow within 2 · hold_sessions + 10 calendar days, the trade ends with the last
+-- bar that there is within those days. A signal without a bar to enter by, or without a bar from there to the exit, is reported as
+-- not_filled, with NULL for everything of the trade.
 --
 -- Stop and target are looked at bar by bar from the entry's bar on. A later bar that opens at or beyond a level fills at its open; else a bar
--- that touches both counts as the stop, since nobody knows which came first. Levels are percentages of the entry price. Returns are those of
--- the position: a short one gains when the price falls. Gross is without costs. For net, slippage makes both prices worse and costs are paid
--- on the traded value of both sides: long 100 · (x − e − c · (x + e)) / e, short 100 · (e − x − c · (e + x)) / e, with e and x the prices of
--- entry and exit after slippage and c the costs of a side. Excursions are over the bars held; of a bar in which the trade was stopped or met
--- its target only the open and the fill count. Nothing that comes after a trade's exit changes its row. A row was not known at its signal:
--- never rank by it.
+-- that touches both counts as the stop, since nobody knows which came first. Levels are percentages of the entry price; a price less than a
+-- billionth from one is at it, whatever binary fractions make of 103 % of 70. Returns are those of the position: a short one gains when the
+-- price falls. Gross is without costs. For net, slippage makes both prices worse and costs are paid on the traded value of both sides: long
+-- 100 · (x − e − c · (x + e)) / e, short 100 · (e − x − c · (e + x)) / e, with e and x the prices of entry and exit after slippage and c the
+-- costs of a side. Excursions are those of entry, exit and the highs and lows of the bars held; of a bar in which the trade was stopped or
+-- met its target only the open and the fill count. No bar after that of a trade's exit has a part in its row. A row was not known at its
+-- signal: never rank by it.
 --
 -- @inherit session_bars
--- @param signals VARCHAR: the relation with scan_date and symbol: a table, a view or a CTE. A signal that stands there twice is one.
+-- @param signals VARCHAR: the relation with scan_date and symbol, neither of them NULL: a table, a view, a CTE, or a list of those. A signal that stands there twice is one.
 -- @param cutoff_time TIME exchange time: when the signals were known; that of the scan.
 -- @param entry VARCHAR one of next_open: where the trade is entered: at the open of the first bar that starts at or after the cutoff.
 -- @param exit_time TIME exchange time: the trade is closed with the last bar that has ended by then.
@@ -65,25 +67,29 @@ CREATE MACRO outcomes(
 -- A relation of the caller's with the name of one of these steps would be taken for it, hence their first word.
 WITH stockscan_trades AS (
     SELECT DISTINCT
-        CAST(signal.scan_date AS DATE) AS scan_date,
-        CAST(signal.symbol AS VARCHAR) AS symbol,
+        session_date(CAST(signal.scan_date AS DATE), called_by, 'scan_date of a signal') AS scan_date,
+        CASE
+            WHEN signal.symbol IS NULL THEN error(called_by || ': symbol of a signal must not be NULL')
+            ELSE CAST(signal.symbol AS VARCHAR)
+        END AS symbol,
         CAST(signal.scan_date AS DATE)
         + latest_visible_start(cutoff_time, integer_in_range(bar_minutes, 1, 1440, called_by, 'bar_minutes'), called_by, 'cutoff_time')
         + to_minutes(integer_in_range(bar_minutes, 1, 1440, called_by, 'bar_minutes')) AS cutoff
-    FROM query_table(signals) AS signal
+    FROM query_table(signals, true) AS signal
     WHERE
         one_of(entry, 'next_open', called_by, 'entry') IS NOT NULL
         AND in_order(start_date, end_date, called_by, 'start_date', 'end_date')
-        AND CAST(signal.scan_date AS DATE) >= session_date(coalesce(CAST(start_date AS VARCHAR), '1678-01-01'), called_by, 'start_date')
-        AND CAST(signal.scan_date AS DATE) <= session_date(coalesce(CAST(end_date AS VARCHAR), '2260-12-31'), called_by, 'end_date')
+        AND session_date(CAST(signal.scan_date AS DATE), called_by, 'scan_date of a signal')
+        BETWEEN session_date(coalesce(CAST(start_date AS VARCHAR), '1678-01-01'), called_by, 'start_date')
+        AND session_date(coalesce(CAST(end_date AS VARCHAR), '2261-12-31'), called_by, 'end_date')
 ),
 
 -- Nearly every trade is entered in the session of its signal: these are its bars there.
 stockscan_first_bars AS (
-    SELECT trade.scan_date, trade.symbol, bar.session_date, bar.ts, bar.open, bar.high, bar.low, bar.close
+    SELECT trade.scan_date, trade.symbol, bar.ts, bar.open, bar.high, bar.low, bar.close
     FROM session_bars(
         coalesce(CAST(start_date AS VARCHAR), '1678-01-01'),
-        coalesce(CAST(end_date AS VARCHAR), '2260-12-31'),
+        coalesce(CAST(end_date AS VARCHAR), '2261-12-31'),
         source := source,
         bar_minutes := bar_minutes,
         session_start := session_start,
@@ -125,8 +131,11 @@ stockscan_later_sessions AS (
     SELECT DISTINCT bar.symbol, bar.session_date
     FROM session_bars(
         coalesce(CAST(start_date AS VARCHAR), '1678-01-01'),
-        session_date(coalesce(CAST(end_date AS VARCHAR), '2259-12-31'), called_by, 'end_date')
-        + CAST(20 + 2 * integer_in_range(hold_sessions, 0, 250, called_by, 'hold_sessions') AS INTEGER),
+        least(
+            session_date(coalesce(CAST(end_date AS VARCHAR), '2261-12-31'), called_by, 'end_date')
+            + CAST(20 + 2 * integer_in_range(hold_sessions, 0, 250, called_by, 'hold_sessions') AS INTEGER),
+            DATE '2261-12-31'
+        ),
         source := source,
         bar_minutes := bar_minutes,
         session_start := session_start,
@@ -149,7 +158,11 @@ stockscan_sessions_ahead AS (
 ),
 
 stockscan_later_holdings AS (
-    SELECT stockscan_sessions_ahead.scan_date, stockscan_sessions_ahead.symbol, stockscan_sessions_ahead.session_date
+    SELECT
+        stockscan_sessions_ahead.scan_date,
+        stockscan_sessions_ahead.symbol,
+        stockscan_sessions_ahead.session_date,
+        stockscan_sessions_ahead.sessions_after_entry
     FROM stockscan_sessions_ahead
     WHERE
         stockscan_sessions_ahead.sessions_after_entry <= integer_in_range(hold_sessions, 0, 250, called_by, 'hold_sessions')
@@ -159,15 +172,31 @@ stockscan_later_holdings AS (
         + CAST(2 * integer_in_range(hold_sessions, 0, 250, called_by, 'hold_sessions') + 10 AS INTEGER)
 ),
 
-stockscan_bars_from_entry AS (
-    SELECT stockscan_first_bars.*
+-- The bars from the entry to the exit by time: of each session before the last one all that are left of it.
+stockscan_paths AS (
+    SELECT
+        stockscan_first_bars.scan_date,
+        stockscan_first_bars.symbol,
+        stockscan_first_bars.ts,
+        stockscan_first_bars.open,
+        stockscan_first_bars.high,
+        stockscan_first_bars.low,
+        stockscan_first_bars.close
     FROM stockscan_first_bars
+    WHERE
+        integer_in_range(hold_sessions, 0, 250, called_by, 'hold_sessions') > 0
+        OR stockscan_first_bars.ts
+        <= stockscan_first_bars.scan_date
+        + latest_visible_start(exit_time, integer_in_range(bar_minutes, 1, 1440, called_by, 'bar_minutes'), called_by, 'exit_time')
     UNION ALL
-    SELECT holding.scan_date, holding.symbol, bar.session_date, bar.ts, bar.open, bar.high, bar.low, bar.close
+    SELECT holding.scan_date, holding.symbol, bar.ts, bar.open, bar.high, bar.low, bar.close
     FROM session_bars(
         coalesce(CAST(start_date AS VARCHAR), '1678-01-01'),
-        session_date(coalesce(CAST(end_date AS VARCHAR), '2259-12-31'), called_by, 'end_date')
-        + CAST(20 + 2 * integer_in_range(hold_sessions, 0, 250, called_by, 'hold_sessions') AS INTEGER),
+        least(
+            session_date(coalesce(CAST(end_date AS VARCHAR), '2261-12-31'), called_by, 'end_date')
+            + CAST(20 + 2 * integer_in_range(hold_sessions, 0, 250, called_by, 'hold_sessions') AS INTEGER),
+            DATE '2261-12-31'
+        ),
         source := source,
         bar_minutes := bar_minutes,
         session_start := session_start,
@@ -175,23 +204,10 @@ stockscan_bars_from_entry AS (
         called_by := called_by
     ) AS bar
     JOIN stockscan_later_holdings AS holding ON holding.symbol = bar.symbol AND holding.session_date = bar.session_date
-),
-
-stockscan_exit_sessions AS (
-    SELECT
-        stockscan_bars_from_entry.scan_date, stockscan_bars_from_entry.symbol, max(stockscan_bars_from_entry.session_date) AS session_date
-    FROM stockscan_bars_from_entry
-    GROUP BY stockscan_bars_from_entry.scan_date, stockscan_bars_from_entry.symbol
-),
-
--- From the entry to the exit by time.
-stockscan_paths AS (
-    SELECT bar.*
-    FROM stockscan_bars_from_entry AS bar
-    JOIN stockscan_exit_sessions AS last_session ON last_session.scan_date = bar.scan_date AND last_session.symbol = bar.symbol
     WHERE
-        bar.ts
-        <= last_session.session_date
+        holding.sessions_after_entry < integer_in_range(hold_sessions, 0, 250, called_by, 'hold_sessions')
+        OR bar.ts
+        <= bar.session_date
         + latest_visible_start(exit_time, integer_in_range(bar_minutes, 1, 1440, called_by, 'bar_minutes'), called_by, 'exit_time')
 ),
 
@@ -229,22 +245,39 @@ stockscan_levels AS (
     WHERE stop_loss_pct IS NOT NULL OR target_pct IS NOT NULL
 ),
 
+-- The prices from which on a level counts as met.
+stockscan_limits AS (
+    SELECT
+        stockscan_levels.*,
+        stockscan_levels.lower_level * (1 + 1e-9) AS lower_limit,
+        stockscan_levels.upper_level * (1 - 1e-9) AS upper_limit
+    FROM stockscan_levels
+),
+
 -- The first bar that meets a level, if any does.
 stockscan_touches AS (
     SELECT
         path.scan_date,
         path.symbol,
         min(path.ts) AS ts,
-        arg_min({open: path.open, high: path.high, low: path.low}, path.ts) AS bar,
+        arg_min(
+            {
+                open: path.open,
+                at_open: path.ts > level.entry_ts AND (path.open <= level.lower_limit OR path.open >= level.upper_limit),
+                at_lower: path.low <= level.lower_limit,
+                at_upper: path.high >= level.upper_limit
+            },
+            path.ts
+        ) AS bar,
         any_value(level.lower_level) AS lower_level,
         any_value(level.upper_level) AS upper_level
     FROM stockscan_paths AS path
-    JOIN stockscan_levels AS level ON level.scan_date = path.scan_date AND level.symbol = path.symbol
+    JOIN stockscan_limits AS level ON level.scan_date = path.scan_date AND level.symbol = path.symbol
     WHERE
-        path.low <= level.lower_level
-        OR path.high >= level.upper_level
+        path.low <= level.lower_limit
+        OR path.high >= level.upper_limit
         -- The high and the low of bad data may not hold the open.
-        OR (path.ts > level.entry_ts AND (path.open <= level.lower_level OR path.open >= level.upper_level))
+        OR (path.ts > level.entry_ts AND (path.open <= level.lower_limit OR path.open >= level.upper_limit))
     GROUP BY path.scan_date, path.symbol
 ),
 
@@ -254,12 +287,12 @@ stockscan_fills AS (
         touch.symbol,
         touch.ts,
         touch.bar.open AS open,
-        touch.ts > whole.entry_ts AND (touch.bar.open <= touch.lower_level OR touch.bar.open >= touch.upper_level) AS at_open,
+        coalesce(touch.bar.at_open, FALSE) AS at_open,
         CASE
-            WHEN touch.ts > whole.entry_ts AND (touch.bar.open <= touch.lower_level OR touch.bar.open >= touch.upper_level) THEN touch.bar.open
-            WHEN one_of(direction, 'long, short', called_by, 'direction') = 'long' AND touch.bar.low <= touch.lower_level THEN touch.lower_level
+            WHEN touch.bar.at_open THEN touch.bar.open
+            WHEN one_of(direction, 'long, short', called_by, 'direction') = 'long' AND touch.bar.at_lower THEN touch.lower_level
             WHEN one_of(direction, 'long, short', called_by, 'direction') = 'long' THEN touch.upper_level
-            WHEN touch.bar.high >= touch.upper_level THEN touch.upper_level
+            WHEN touch.bar.at_upper THEN touch.upper_level
             ELSE touch.lower_level
         END AS price,
         whole.entry_price
@@ -291,11 +324,11 @@ stockscan_closed AS (
             ELSE 'target'
         END AS exit_reason,
         CASE
-            WHEN fill.ts IS NULL THEN greatest(whole.highest, whole.entry_price)
+            WHEN fill.ts IS NULL THEN greatest(whole.highest, whole.entry_price, whole.exit_price)
             ELSE greatest(before_fill.highest, whole.entry_price, fill.open, fill.price)
         END AS highest,
         CASE
-            WHEN fill.ts IS NULL THEN least(whole.lowest, whole.entry_price)
+            WHEN fill.ts IS NULL THEN least(whole.lowest, whole.entry_price, whole.exit_price)
             ELSE least(before_fill.lowest, whole.entry_price, fill.open, fill.price)
         END AS lowest,
         coalesce(fill.at_open, FALSE) AS at_open
