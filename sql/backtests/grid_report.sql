@@ -212,7 +212,7 @@ stockscan_numbers AS (
         best.sharpe,
         expected_maximum_sharpe(trial.trials, coalesce(trial.sharpe_variance, 0)) * sqrt(252) AS expected_maximum_sharpe,
         deflated_sharpe_ratio(
-            best.sharpe / sqrt(252), trial.trials, coalesce(trial.sharpe_variance, 0), best.sessions, best.skewness, best.kurtosis
+            best.sharpe / sqrt(252), trial.trials, coalesce(trial.sharpe_variance, 0), best.sessions, best.skewness, greatest(best.kurtosis, 1)
         ) AS deflated_sharpe_ratio,
         overfitting.probability AS probability_of_backtest_overfitting,
         later.trades AS out_of_sample_trades,

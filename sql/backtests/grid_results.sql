@@ -146,7 +146,7 @@ SELECT
     whole.objective,
     whole.trades >= integer_in_range(min_trades, 1, NULL, called_by, 'min_trades') AS enough_trades,
     deflated_sharpe_ratio(
-        whole.sharpe / sqrt(252), trial.trials, coalesce(trial.sharpe_variance, 0), whole.sessions, whole.skewness, whole.kurtosis
+        whole.sharpe / sqrt(252), trial.trials, coalesce(trial.sharpe_variance, 0), whole.sessions, whole.skewness, greatest(whole.kurtosis, 1)
     ) AS deflated_sharpe_ratio,
     coalesce(choice.folds_chosen, 0) AS folds_chosen,
     test.objective AS out_of_sample_objective,
