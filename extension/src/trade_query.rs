@@ -23,7 +23,10 @@ use duckdb_neo::{
     vector::{Unknown, Vector},
 };
 
-use crate::{registry::FUNCTIONS, row_function::caught};
+use crate::{
+    registry::FUNCTIONS,
+    row_function::{RowFunction, caught},
+};
 use grid::{Axis, Sample, Sampling, combinations};
 use lifting::{COMBINATION, Scanner};
 use literal::{fields, literal, quoted, quoted_text};
@@ -84,7 +87,46 @@ pub(crate) fn register(extension: &Extension) -> Result<()> {
     for parameter in ["arguments", "params", "grid", "definition"] {
         signature = signature.param(FunctionParameter::new::<Any>(parameter));
     }
-    ScalarFunctionBuilder::new(NAME, signature, TradeQuery).set_property(FunctionProperty::HasSpecialNullHandling(true)).register(extension)
+    ScalarFunctionBuilder::new(NAME, signature, TradeQuery)
+        .set_property(FunctionProperty::HasSpecialNullHandling(true))
+        .register(extension)?;
+    RowFunction::<bool> {
+        name: "is_threshold",
+        parameters: &["scanner", "parameter", "definition"],
+        description: "Whether a parameter of a scanner is a threshold: the scanner only compares it with what it has found, so that a grid of its \
+                      values costs a join and not a scan for each.\n\n\
+                      @param scanner VARCHAR: name of the scanner.\n\
+                      @param parameter VARCHAR: name of its parameter.\n\
+                      @param definition VARCHAR: the CREATE MACRO of a scanner that is not built in. NULL: none, and no parameter of it is known to be one.",
+        example: "SELECT is_threshold('breakout', 'breakout_volume_ratio', NULL) AS x",
+        compute: |arguments| {
+            let (Some(scanner), Some(parameter)) = (arguments[0], arguments[1]) else { return Ok(None) };
+            let found = known_scanner(&function_name(scanner), arguments[2]).map_err(|message| format!("is_threshold: {message}"))?;
+            Ok(Some(found.is_some_and(|scanner| !scanner.thresholds(&[parameter.to_lowercase()]).is_empty())))
+        },
+    }
+    .register(extension)
+}
+
+/// A scanner's name in SQL; it may be given with or without `scan_`.
+fn function_name(scanner: &str) -> String {
+    let name = scanner.to_lowercase();
+    if name.starts_with("scan_") { name } else { format!("scan_{name}") }
+}
+
+/// The SQL of a scanner: its definition if it is given, else that of the file that is built in. `None`: a scanner of the user's.
+fn known_scanner(name: &str, definition: Option<&str>) -> std::result::Result<Option<Scanner>, String> {
+    if let Some(definition) = definition {
+        let scanner = Scanner::from_definition(definition).map_err(|error| format!("definition of {name}: {error}"))?;
+        return if scanner.name.eq_ignore_ascii_case(name) {
+            Ok(Some(scanner))
+        } else {
+            Err(format!("definition of {name} is that of {}", scanner.name))
+        };
+    }
+    let Some(function) = FUNCTIONS.iter().find(|function| function.name == name) else { return Ok(None) };
+    let parameters = function.parameters.iter().map(|parameter| (parameter.name.to_owned(), parameter.default_literal())).collect();
+    Scanner::new(function.name, parameters, function.body).map(Some)
 }
 
 struct TradeQuery;
@@ -154,7 +196,6 @@ impl Reader<'_> {
         let Some(scanner) = text("scanner")? else {
             return Err(refused("scanner must be a scanner's name such as 'breakout', got NULL; FROM scanners() lists them".to_owned()));
         };
-        let scanner = scanner.strip_prefix("scan_").unwrap_or(&scanner).to_lowercase();
 
         let mut literals = HashMap::new();
         for (name, value) in &given {
@@ -191,7 +232,7 @@ impl Reader<'_> {
             axes.push(Axis { name, values });
         }
         Ok(Request {
-            scanner: format!("scan_{scanner}"),
+            scanner: function_name(&scanner),
             arguments: literals,
             params: own,
             axes,
@@ -216,21 +257,6 @@ impl Request {
     fn argument(&self, name: &str) -> Option<&str> {
         let field = if name == "scan_date" { "start_date" } else { name };
         self.arguments.get(field).map(String::as_str)
-    }
-
-    /// The scanner's SQL, if it is known.
-    fn scanner(&self) -> std::result::Result<Option<Scanner>, String> {
-        if let Some(definition) = &self.definition {
-            let scanner = Scanner::from_definition(definition).map_err(|error| format!("definition of {}: {error}", self.scanner))?;
-            return if scanner.name.eq_ignore_ascii_case(&self.scanner) {
-                Ok(Some(scanner))
-            } else {
-                Err(format!("definition of {} is that of {}", self.scanner, scanner.name))
-            };
-        }
-        let Some(function) = FUNCTIONS.iter().find(|function| function.name == self.scanner) else { return Ok(None) };
-        let parameters = function.parameters.iter().map(|parameter| (parameter.name.to_owned(), parameter.default_literal())).collect();
-        Scanner::new(function.name, parameters, function.body).map(Some)
     }
 
     /// A parameter of the scanner that is asked for but not there.
@@ -269,7 +295,7 @@ impl Request {
     }
 
     fn sql(&self) -> std::result::Result<String, String> {
-        let scanner = self.scanner()?;
+        let scanner = known_scanner(&self.scanner, self.definition.as_deref())?;
         self.check_names(scanner.as_ref())?;
         let chosen = combinations(&self.axes, self.sample)?;
 
