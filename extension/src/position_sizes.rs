@@ -26,13 +26,15 @@ const NAME: &str = "position_sizes";
 pub(crate) fn register(extension: &Extension) -> Result<()> {
     let documentation = FunctionDocumentationBuilder::new()
         .description(
-            "For each trade of a portfolio, in the order of their entries, the amount that is put into it; 0: not taken. A trade is taken if \
-             fewer than max_positions are open and there is capital left. With equal weights it gets the capital / max_positions, where \
+            "For each trade of a portfolio the amount that is put into it; 0: not taken. Trades come in the order of their entries, those of \
+             the same bar by the date of their signal, then by rank, however the lists are ordered. A trade is taken if fewer than max_positions are open and there is capital left. With equal weights it gets the capital / max_positions, where \
              capital is the initial one with the profits of all trades closed so far if they are compounded, and no more than is not in other \
              trades. With a position_size it gets that, or is not taken if less is left. A trade that was closed in a bar before the one of \
              the entry is closed by then. Capital that is lost, as a short trade can lose more than was put into it, is never below zero: \
              nothing is taken any more.\n\n\
-             @param entries TIMESTAMP[]: starts of the bars of the entries, not descending.\n\
+             @param entries TIMESTAMP[]: starts of the bars of the entries.\n\
+             @param signals TIMESTAMP[]: dates of the signals.\n\
+             @param ranks DOUBLE[]: places of the signals within their session.\n\
              @param exits TIMESTAMP[]: starts of the bars of the exits.\n\
              @param returns DOUBLE[] %: net returns of the trades.\n\
              @param initial_capital DOUBLE currency: what there is at first.\n\
@@ -42,13 +44,15 @@ pub(crate) fn register(extension: &Extension) -> Result<()> {
         )
         .add_example(
             "",
-            "SELECT position_sizes([TIMESTAMP '2025-01-15 09:50:00'], [TIMESTAMP '2025-01-15 15:14:00'], [1.5], 100000, 3, NULL, true) AS x",
+            "SELECT position_sizes([TIMESTAMP '2025-01-15 09:50:00'], [TIMESTAMP '2025-01-15 00:00:00'], [1], [TIMESTAMP '2025-01-15 15:14:00'], [1.5], 100000, 3, NULL, true) AS x",
         )
         .add_category("backtests");
     let signature = SignatureBuilder::new()
         .documentation(documentation)
         .return_type(List::<f64>::logical_type(extension)?)
         .param(FunctionParameter::new::<List<TimestampValue>>("entries"))
+        .param(FunctionParameter::new::<List<TimestampValue>>("signals"))
+        .param(FunctionParameter::new::<List<f64>>("ranks"))
         .param(FunctionParameter::new::<List<TimestampValue>>("exits"))
         .param(FunctionParameter::new::<List<f64>>("returns"))
         .param(FunctionParameter::new::<f64>("initial_capital"))
@@ -75,26 +79,49 @@ impl ScalarCallbacks for PositionSizes {
         output: Vector<'_, Unknown>,
     ) -> Result<()> {
         caught(NAME, || {
-            lay_out(vectors, 7)?;
+            lay_out(vectors, 9)?;
             let rows = vectors.row_count()?;
             let entries = ListColumn::<TimestampValue>::new(vectors.get_untyped_vector_at(0)?)?;
-            let exits = ListColumn::<TimestampValue>::new(vectors.get_untyped_vector_at(1)?)?;
-            let returns = ListColumn::<f64>::new(vectors.get_untyped_vector_at(2)?)?;
-            let capitals = vectors.get_vector_at::<f64>(3)?.reader()?;
-            let most = vectors.get_vector_at::<i64>(4)?.reader()?;
-            let sizes = vectors.get_vector_at::<f64>(5)?.reader()?;
-            let compounding = vectors.get_vector_at::<bool>(6)?.reader()?;
+            let signals = ListColumn::<TimestampValue>::new(vectors.get_untyped_vector_at(1)?)?;
+            let ranks = ListColumn::<f64>::new(vectors.get_untyped_vector_at(2)?)?;
+            let exits = ListColumn::<TimestampValue>::new(vectors.get_untyped_vector_at(3)?)?;
+            let returns = ListColumn::<f64>::new(vectors.get_untyped_vector_at(4)?)?;
+            let capitals = vectors.get_vector_at::<f64>(5)?.reader()?;
+            let most = vectors.get_vector_at::<i64>(6)?.reader()?;
+            let sizes = vectors.get_vector_at::<f64>(7)?.reader()?;
+            let compounding = vectors.get_vector_at::<bool>(8)?.reader()?;
+            let missing = |name: &str| Error::invalid_input(format!("{NAME}: {name} must not be NULL"));
 
             let mut results = Vec::with_capacity(rows);
             for row in 0..rows {
-                let (Some(entries), Some(exits), Some(returns)) = (entries.get(row)?, exits.get(row)?, returns.get(row)?) else {
+                let (Some(entries), Some(signals), Some(ranks), Some(exits), Some(returns)) =
+                    (entries.get(row)?, signals.get(row)?, ranks.get(row)?, exits.get(row)?, returns.get(row)?)
+                else {
                     results.push(None);
                     continue;
                 };
-                let missing = |name: &str| Error::invalid_input(format!("{NAME}: {name} must not be NULL"));
+                let lengths = [entries.len(), signals.len(), ranks.len(), exits.len(), returns.len()];
+                if lengths.iter().any(|length| *length != lengths[0]) {
+                    return Err(Error::invalid_input(format!(
+                        "{NAME}: entries, signals, ranks, exits and returns have {lengths:?} elements; they must be of the same length"
+                    )));
+                }
+                let mut trades = Vec::with_capacity(entries.len());
+                for place in 0..entries.len() {
+                    let (Some(entry), Some(signal), Some(exit), Some(gain)) =
+                        (entries.element(place)?, signals.element(place)?, exits.element(place)?, returns.number(place)?)
+                    else {
+                        return Err(missing("an entry, a signal, an exit or a return"));
+                    };
+                    // A scanner of the user's may rank nothing: then what is known of the trades decides, whatever their order in the list.
+                    let rank = ranks.number(place)?.unwrap_or(f64::INFINITY);
+                    trades.push(Trade { entry: entry.0, signal: signal.0, rank, exit: exit.0, gain, place });
+                }
+                trades.sort_by(Trade::order);
+                let capital = *capitals.get(row)?.ok_or_else(|| missing("initial_capital"))?;
                 let mut portfolio = Portfolio {
-                    capital: *capitals.get(row)?.ok_or_else(|| missing("initial_capital"))?,
-                    initial: *capitals.get(row)?.ok_or_else(|| missing("initial_capital"))?,
+                    capital,
+                    initial: capital,
                     most: usize::try_from(*most.get(row)?.ok_or_else(|| missing("max_positions"))?).unwrap_or_default(),
                     size: sizes.get(row)?.copied(),
                     compounding: *compounding.get(row)?.ok_or_else(|| missing("compounding"))?,
@@ -102,21 +129,9 @@ impl ScalarCallbacks for PositionSizes {
                     opened: 0,
                     open: BinaryHeap::new(),
                 };
-                if entries.len() != exits.len() || entries.len() != returns.len() {
-                    return Err(Error::invalid_input(format!(
-                        "{NAME}: entries, exits and returns have {}, {} and {} elements; they must be of the same length",
-                        entries.len(),
-                        exits.len(),
-                        returns.len()
-                    )));
-                }
-                let mut amounts = Vec::with_capacity(entries.len());
-                for place in 0..entries.len() {
-                    let (Some(entry), Some(exit), Some(gain)) = (entries.element(place)?, exits.element(place)?, returns.number(place)?)
-                    else {
-                        return Err(missing("an entry, an exit or a return"));
-                    };
-                    amounts.push(portfolio.open(entry.0, exit.0, gain));
+                let mut amounts = vec![0.0; trades.len()];
+                for trade in &trades {
+                    amounts[trade.place] = portfolio.open(trade.entry, trade.exit, trade.gain);
                 }
                 results.push(Some(amounts));
             }
@@ -130,6 +145,26 @@ impl ScalarCallbacks for PositionSizes {
             }
             lists.finish()
         })
+    }
+}
+
+struct Trade {
+    entry: i64,
+    signal: i64,
+    rank: f64,
+    exit: i64,
+    gain: f64,
+    /// In the list.
+    place: usize,
+}
+
+impl Trade {
+    fn order(one: &Trade, other: &Trade) -> std::cmp::Ordering {
+        (one.entry, one.signal)
+            .cmp(&(other.entry, other.signal))
+            .then_with(|| one.rank.total_cmp(&other.rank))
+            .then_with(|| one.exit.cmp(&other.exit))
+            .then_with(|| one.gain.total_cmp(&other.gain))
     }
 }
 

@@ -29,10 +29,11 @@ WITH stockscan_taken AS (
     WHERE trade.amount > 0
 ),
 
--- What each trade was worth above what was put into it, at the end of each session up to that of its exit.
+-- What a trade that is held over night was worth above what was put into it, at the end of each session up to that of its exit.
 stockscan_worths AS (
     SELECT taken.run, taken.scan_date, taken.symbol, taken.entry_date, taken.exit_date AS session_date, taken.amount, taken.profit AS worth
     FROM stockscan_taken AS taken
+    WHERE taken.entry_date < taken.exit_date
     UNION ALL
     SELECT
         taken.run,
@@ -51,11 +52,13 @@ stockscan_worths AS (
 ),
 
 stockscan_gains AS (
+    SELECT taken.run, taken.exit_date AS session_date, taken.amount, TRUE AS is_entry, taken.profit AS gain
+    FROM stockscan_taken AS taken
+    WHERE taken.entry_date = taken.exit_date
+    UNION ALL
     SELECT
         worth.run,
         worth.session_date,
-        worth.scan_date,
-        worth.symbol,
         worth.amount,
         worth.entry_date = worth.session_date AS is_entry,
         worth.worth
@@ -64,15 +67,15 @@ stockscan_gains AS (
     WINDOW by_session AS (PARTITION BY worth.run, worth.scan_date, worth.symbol ORDER BY worth.session_date)
 ),
 
+-- Sums are of decimals: those of doubles depend, in their last digits, on the order of the rows.
 stockscan_days AS (
     SELECT
         gain.run,
         gain.session_date,
         count(*) FILTER (WHERE gain.is_entry) AS entered,
         count(*) AS positions,
-        -- In an order of their own: the last digits of a sum depend on it.
-        list_sum(list(gain.amount ORDER BY gain.symbol, gain.scan_date)) AS invested,
-        list_sum(list(gain.gain ORDER BY gain.symbol, gain.scan_date)) AS profit
+        sum(CAST(gain.amount AS DECIMAL(38, 9))) AS invested,
+        sum(CAST(gain.gain AS DECIMAL(38, 9))) AS profit
     FROM stockscan_gains AS gain
     GROUP BY gain.run, gain.session_date
 ),
@@ -135,7 +138,7 @@ stockscan_benchmarks AS (
         day.first_date,
         day.last_date,
         day.session_date,
-        number_in_range(initial_capital, 1, NULL, called_by, 'initial_capital')
+        number_in_range(initial_capital, 1, 1000000000000, called_by, 'initial_capital')
         * (
             1
             + list_sum(
@@ -157,14 +160,17 @@ stockscan_equities AS (
         benchmark.session_date,
         coalesce(day.entered, 0) AS entered,
         coalesce(day.positions, 0) AS positions,
-        coalesce(day.invested, 0) AS invested,
-        coalesce(day.profit, 0) AS profit,
+        CAST(coalesce(day.invested, 0) AS DOUBLE) AS invested,
+        CAST(coalesce(day.profit, 0) AS DOUBLE) AS profit,
         greatest(
-            number_in_range(initial_capital, 1, NULL, called_by, 'initial_capital')
-            + sum(coalesce(day.profit, 0)) OVER (
-                PARTITION BY span.run
-                ORDER BY benchmark.session_date
-                ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+            number_in_range(initial_capital, 1, 1000000000000, called_by, 'initial_capital')
+            + CAST(
+                sum(coalesce(day.profit, 0)) OVER (
+                    PARTITION BY span.run
+                    ORDER BY benchmark.session_date
+                    ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+                )
+                AS DOUBLE
             ),
             0
         ) AS equity,
@@ -177,10 +183,10 @@ stockscan_equities AS (
 stockscan_peaks AS (
     SELECT
         equity.*,
-        lag(equity.equity, 1, number_in_range(initial_capital, 1, NULL, called_by, 'initial_capital')) OVER by_session AS equity_before,
-        lag(equity.benchmark_equity, 1, number_in_range(initial_capital, 1, NULL, called_by, 'initial_capital')) OVER by_session AS benchmark_before,
-        greatest(max(equity.equity) OVER so_far, number_in_range(initial_capital, 1, NULL, called_by, 'initial_capital')) AS peak,
-        greatest(max(equity.benchmark_equity) OVER so_far, number_in_range(initial_capital, 1, NULL, called_by, 'initial_capital')) AS benchmark_peak
+        lag(equity.equity, 1, number_in_range(initial_capital, 1, 1000000000000, called_by, 'initial_capital')) OVER by_session AS equity_before,
+        lag(equity.benchmark_equity, 1, number_in_range(initial_capital, 1, 1000000000000, called_by, 'initial_capital')) OVER by_session AS benchmark_before,
+        greatest(max(equity.equity) OVER so_far, number_in_range(initial_capital, 1, 1000000000000, called_by, 'initial_capital')) AS peak,
+        greatest(max(equity.benchmark_equity) OVER so_far, number_in_range(initial_capital, 1, 1000000000000, called_by, 'initial_capital')) AS benchmark_peak
     FROM stockscan_equities AS equity
     WINDOW
         by_session AS (PARTITION BY equity.run ORDER BY equity.session_date),
@@ -202,7 +208,7 @@ SELECT
     CASE
         WHEN CAST(compounding AS BOOLEAN)
             THEN CASE WHEN peak.equity_before > 0 THEN 100 * (peak.equity / peak.equity_before - 1) ELSE 0 END
-        ELSE 100 * peak.profit / number_in_range(initial_capital, 1, NULL, called_by, 'initial_capital')
+        ELSE 100 * peak.profit / number_in_range(initial_capital, 1, 1000000000000, called_by, 'initial_capital')
     END AS return_pct,
     100 * (peak.equity / peak.peak - 1) AS drawdown_pct,
     peak.benchmark_equity,

@@ -64,20 +64,20 @@ WITH stockscan_trade_counts AS (
         count(*) FILTER (WHERE trade.entry_ts IS NOT NULL AND trade.amount = 0) AS not_taken,
         count(*) FILTER (WHERE trade.amount > 0) AS trades,
         count(*) FILTER (WHERE trade.amount > 0 AND trade.net_return_pct > 0) AS winners,
-        -- In an order of their own: the last digits of a sum depend on it.
+        -- Sorted, or of decimals: sums of doubles depend, in their last digits, on the order of the rows.
         list(trade.net_return_pct ORDER BY trade.net_return_pct) FILTER (WHERE trade.amount > 0) AS returns,
-        list_sum(list(trade.profit ORDER BY trade.profit) FILTER (WHERE trade.amount > 0 AND trade.profit > 0)) AS won,
-        list_sum(list(trade.profit ORDER BY trade.profit) FILTER (WHERE trade.amount > 0 AND trade.profit <= 0)) AS lost,
-        list_sum(list(trade.amount ORDER BY trade.amount)) AS invested,
-        list_avg(list(trade.mfe_pct ORDER BY trade.mfe_pct) FILTER (WHERE trade.amount > 0)) AS mean_mfe_pct,
-        list_avg(list(trade.mae_pct ORDER BY trade.mae_pct) FILTER (WHERE trade.amount > 0)) AS mean_mae_pct,
+        CAST(sum(CAST(trade.profit AS DECIMAL(38, 9))) FILTER (WHERE trade.profit > 0) AS DOUBLE) AS won,
+        CAST(sum(CAST(trade.profit AS DECIMAL(38, 9))) FILTER (WHERE trade.profit <= 0) AS DOUBLE) AS lost,
+        CAST(sum(CAST(trade.amount AS DECIMAL(38, 9))) AS DOUBLE) AS invested,
+        CAST(sum(CAST(trade.mfe_pct AS DECIMAL(38, 9))) FILTER (WHERE trade.amount > 0) AS DOUBLE) AS mfe_pct,
+        CAST(sum(CAST(trade.mae_pct AS DECIMAL(38, 9))) FILTER (WHERE trade.amount > 0) AS DOUBLE) AS mae_pct,
         avg(trade.minutes_held) FILTER (WHERE trade.amount > 0) AS mean_minutes_held
     FROM query_table(trades) AS trade
     GROUP BY trade.run
 ),
 
 stockscan_symbol_profits AS (
-    SELECT trade.run, trade.symbol, list_sum(list(trade.profit ORDER BY trade.scan_date)) AS profit
+    SELECT trade.run, trade.symbol, CAST(sum(CAST(trade.profit AS DECIMAL(38, 9))) AS DOUBLE) AS profit
     FROM query_table(trades) AS trade
     WHERE trade.amount > 0
     GROUP BY trade.run, trade.symbol
@@ -98,7 +98,7 @@ stockscan_symbols AS (
 stockscan_sessions AS (
     SELECT
         day.*,
-        lag(day.equity, 1, number_in_range(initial_capital, 1, NULL, called_by, 'initial_capital')) OVER by_session AS equity_before,
+        lag(day.equity, 1, number_in_range(initial_capital, 1, 1000000000000, called_by, 'initial_capital')) OVER by_session AS equity_before,
         row_number() OVER by_session
         - coalesce(max(CASE WHEN day.drawdown_pct = 0 THEN day.session_number END) OVER by_session, 0) AS sessions_below_peak
     FROM (
@@ -133,18 +133,22 @@ stockscan_curves AS (
     GROUP BY session.run
 ),
 
+stockscan_means AS (
+    SELECT curve.*, list_avg(curve.returns) AS mean_return
+    FROM stockscan_curves AS curve
+),
+
 stockscan_moments AS (
     SELECT
         curve.*,
-        list_avg(curve.returns) AS mean_return,
         list_stddev_samp(curve.returns) AS deviation,
         sqrt(list_avg(list_transform(curve.returns, lambda gain: least(gain, 0) * least(gain, 0)))) AS downside,
         list_avg(curve.benchmark_returns) AS benchmark_mean,
         list_stddev_samp(curve.benchmark_returns) AS benchmark_deviation,
-        list_avg(list_transform(curve.returns, lambda gain: pow(gain - list_avg(curve.returns), 2))) AS second_moment,
-        list_avg(list_transform(curve.returns, lambda gain: pow(gain - list_avg(curve.returns), 3))) AS third_moment,
-        list_avg(list_transform(curve.returns, lambda gain: pow(gain - list_avg(curve.returns), 4))) AS fourth_moment
-    FROM stockscan_curves AS curve
+        list_avg(list_transform(curve.returns, lambda gain: pow(gain - curve.mean_return, 2))) AS second_moment,
+        list_avg(list_transform(curve.returns, lambda gain: pow(gain - curve.mean_return, 3))) AS third_moment,
+        list_avg(list_transform(curve.returns, lambda gain: pow(gain - curve.mean_return, 4))) AS fourth_moment
+    FROM stockscan_means AS curve
 )
 
 SELECT
@@ -166,12 +170,12 @@ SELECT
     list_avg(list_filter(trade_count.returns, lambda gain: gain <= 0)) AS mean_loss_pct,
     coalesce(trade_count.won, 0) / nullif(-trade_count.lost, 0) AS profit_factor,
     (coalesce(trade_count.won, 0) + coalesce(trade_count.lost, 0)) / nullif(trade_count.trades, 0) AS expectancy,
-    curve.final_equity - number_in_range(initial_capital, 1, NULL, called_by, 'initial_capital') AS total_profit,
+    curve.final_equity - number_in_range(initial_capital, 1, 1000000000000, called_by, 'initial_capital') AS total_profit,
     curve.final_equity,
-    100 * (curve.final_equity / number_in_range(initial_capital, 1, NULL, called_by, 'initial_capital') - 1) AS total_return_pct,
+    100 * (curve.final_equity / number_in_range(initial_capital, 1, 1000000000000, called_by, 'initial_capital') - 1) AS total_return_pct,
     CASE
         WHEN CAST(compounding AS BOOLEAN)
-            THEN 100 * (pow(curve.final_equity / number_in_range(initial_capital, 1, NULL, called_by, 'initial_capital'), 252 / curve.sessions) - 1)
+            THEN 100 * (pow(curve.final_equity / number_in_range(initial_capital, 1, 1000000000000, called_by, 'initial_capital'), 252 / curve.sessions) - 1)
         ELSE 252 * curve.mean_return
     END AS annual_return_pct,
     curve.deviation * sqrt(252) AS annual_volatility_pct,
@@ -191,10 +195,10 @@ SELECT
     one_symbol.best_symbol_profit,
     one_symbol.worst_symbol,
     one_symbol.worst_symbol_profit,
-    trade_count.mean_mfe_pct,
-    trade_count.mean_mae_pct,
+    trade_count.mfe_pct / nullif(trade_count.trades, 0) AS mean_mfe_pct,
+    trade_count.mae_pct / nullif(trade_count.trades, 0) AS mean_mae_pct,
     trade_count.mean_minutes_held,
-    100 * (curve.final_benchmark / number_in_range(initial_capital, 1, NULL, called_by, 'initial_capital') - 1) AS benchmark_return_pct,
+    100 * (curve.final_benchmark / number_in_range(initial_capital, 1, 1000000000000, called_by, 'initial_capital') - 1) AS benchmark_return_pct,
     curve.benchmark_mean / nullif(curve.benchmark_deviation, 0) * sqrt(252) AS benchmark_sharpe,
     curve.benchmark_max_drawdown_pct,
     curve.returns AS session_returns

@@ -1,14 +1,14 @@
 -- One trade of a portfolio with the amount that is put into it and what it gains.
 --
--- Trades are taken in the order of their entries, those of the same bar by rank, then by symbol and date, as long as fewer than max_positions
--- are open and there is capital left. With equal weights each gets the capital / max_positions: what a trade weighs does not depend on how
+-- Trades are taken in the order of their entries, those of the same bar by the date of their signal, then by rank, as long as fewer than
+-- max_positions are open and there is capital left. With equal weights each gets the capital / max_positions: what a trade weighs does not depend on how
 -- many others there are that day. Capital is the initial one with the profits of the trades closed so far, if they are compounded; it is
 -- never below zero. A trade that is not filled, or not taken, has the amount 0. Trades of different runs know nothing of each other. A row
 -- without a symbol, which says that a run has no trades, is left out.
 --
 -- @inherit outcomes
 -- @param trades VARCHAR: the relation with the trades: run BIGINT, probability_score, rank, and the columns of outcomes().
--- @param initial_capital DOUBLE currency, 1 or more step 1000: what there is at first.
+-- @param initial_capital DOUBLE currency, 1 to 1000000000000 step 1000: what there is at first.
 -- @param max_positions INTEGER trades, 1 to 10000 step 1: how many may be open at the same time.
 -- @param position_size DOUBLE currency, 0.01 or more step 1000: amount of each trade. NULL: equal weights.
 -- @param compounding BOOLEAN: whether equal weights are of the capital as it has become, or of the initial one.
@@ -54,7 +54,6 @@ WITH stockscan_runs AS (
                 mae_pct: trade.mae_pct,
                 minutes_held: trade.minutes_held
             }
-            ORDER BY trade.entry_ts, trade.rank, trade.symbol, trade.scan_date
         ) AS trades
     FROM query_table(trades) AS trade
     WHERE trade.entry_ts IS NOT NULL
@@ -67,9 +66,11 @@ stockscan_amounts AS (
         unnest(
             position_sizes(
                 list_transform(one_run.trades, lambda trade: trade.entry_ts),
+                list_transform(one_run.trades, lambda trade: CAST(trade.scan_date AS TIMESTAMP)),
+                list_transform(one_run.trades, lambda trade: CAST(trade.rank AS DOUBLE)),
                 list_transform(one_run.trades, lambda trade: trade.exit_ts),
                 list_transform(one_run.trades, lambda trade: trade.net_return_pct),
-                number_in_range(initial_capital, 1, NULL, called_by, 'initial_capital'),
+                number_in_range(initial_capital, 1, 1000000000000, called_by, 'initial_capital'),
                 integer_in_range(max_positions, 1, 10000, called_by, 'max_positions'),
                 number_in_range_or_null(position_size, 0.01, NULL, called_by, 'position_size'),
                 CAST(compounding AS BOOLEAN)
