@@ -7,10 +7,14 @@ mod clock;
 mod conditions;
 mod guards;
 mod indicators;
+mod objective_query;
+mod position_sizes;
 mod registry;
 mod row_function;
 mod series;
+mod statistics;
 mod time_series;
+mod trade_query;
 
 pub use registry::{FUNCTIONS, Function, Parameter};
 pub use row_function::caught;
@@ -29,6 +33,10 @@ fn entrypoint(extension: &Extension) -> Result<()> {
         indicators::register(extension)?;
         time_series::register(extension)?;
         conditions::register(extension)?;
+        statistics::register(extension)?;
+        position_sizes::register(extension)?;
+        objective_query::register(extension)?;
+        trade_query::register(extension)?;
         registry::register(extension)
     })
 }

@@ -22,7 +22,8 @@ pub struct Function {
     examples: &'static [&'static str],
     /// Its signature.
     pub parameters: &'static [Parameter],
-    body: &'static str,
+    /// What stands behind `AS` or `AS TABLE`.
+    pub(crate) body: &'static str,
 }
 
 /// One parameter of a signature.
@@ -36,6 +37,17 @@ pub struct Parameter {
 }
 
 impl Parameter {
+    /// Its default as SQL.
+    pub(crate) fn default_literal(&self) -> Option<String> {
+        self.default.map(|default| match default {
+            Default::Null => "NULL".to_owned(),
+            Default::Boolean(value) => value.to_string(),
+            Default::Integer(value) => value.to_string(),
+            Default::Double(value) => value.to_string(),
+            Default::Text(value) => format!("'{}'", value.replace('\'', "''")),
+        })
+    }
+
     /// Whether the caller must give it.
     #[must_use]
     pub fn is_required(&self) -> bool {
@@ -44,7 +56,6 @@ impl Parameter {
 }
 
 #[derive(Debug, Clone, Copy)]
-#[expect(dead_code, reason = "the files of sql/ decide which kinds of defaults there are")]
 enum Default {
     Null,
     Boolean(bool),

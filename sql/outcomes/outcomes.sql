@@ -65,21 +65,23 @@ CREATE MACRO outcomes(
     called_by := 'outcomes'
 ) AS TABLE
 -- A relation of the caller's with the name of one of these steps would be taken for it, hence their first word.
-WITH stockscan_trades AS (
-    SELECT DISTINCT
-        session_date(CAST(signal.scan_date AS DATE), called_by, 'scan_date of a signal') AS scan_date,
-        CASE
-            WHEN signal.symbol IS NULL THEN error(called_by || ': symbol of a signal must not be NULL')
-            ELSE CAST(signal.symbol AS VARCHAR)
-        END AS symbol,
-        CAST(signal.scan_date AS DATE)
+WITH stockscan_signals_once AS (
+    SELECT DISTINCT CAST(signal.scan_date AS DATE) AS scan_date, CAST(signal.symbol AS VARCHAR) AS symbol
+    FROM query_table(signals, true) AS signal
+),
+
+stockscan_trades AS (
+    SELECT
+        session_date(signal.scan_date, called_by, 'scan_date of a signal') AS scan_date,
+        CASE WHEN signal.symbol IS NULL THEN error(called_by || ': symbol of a signal must not be NULL') ELSE signal.symbol END AS symbol,
+        signal.scan_date
         + latest_visible_start(cutoff_time, integer_in_range(bar_minutes, 1, 1440, called_by, 'bar_minutes'), called_by, 'cutoff_time')
         + to_minutes(integer_in_range(bar_minutes, 1, 1440, called_by, 'bar_minutes')) AS cutoff
-    FROM query_table(signals, true) AS signal
+    FROM stockscan_signals_once AS signal
     WHERE
         one_of(entry, 'next_open', called_by, 'entry') IS NOT NULL
         AND in_order(start_date, end_date, called_by, 'start_date', 'end_date')
-        AND session_date(CAST(signal.scan_date AS DATE), called_by, 'scan_date of a signal')
+        AND session_date(signal.scan_date, called_by, 'scan_date of a signal')
         BETWEEN session_date(coalesce(CAST(start_date AS VARCHAR), '1678-01-01'), called_by, 'start_date')
         AND session_date(coalesce(CAST(end_date AS VARCHAR), '2261-12-31'), called_by, 'end_date')
 ),

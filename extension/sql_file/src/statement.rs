@@ -300,6 +300,16 @@ impl Visitor for BodyReader<'_> {
                     }
                 }
             }
+            // `{source: source}` hands the parameter on, as `source := source` does.
+            Expr::Dictionary(fields) => {
+                for field in fields {
+                    if let Expr::Identifier(value) = field.value.as_ref()
+                        && value.value == field.key.value
+                    {
+                        self.exempt.push((value.span.start.line, value.span.start.column));
+                    }
+                }
+            }
             Expr::Lambda(lambda) => match &lambda.params {
                 OneOrManyWithParens::One(one) => self.lambda_parameters.push(one.name.value.clone()),
                 OneOrManyWithParens::Many(many) => {

@@ -1,0 +1,239 @@
+//! `position_sizes(…)`: what each trade of a portfolio is worth when it is opened. Each depends on what those before have left, so it is a
+//! loop over trades in the order of their entries.
+
+use std::{cmp::Reverse, collections::BinaryHeap};
+
+use duckdb_neo::{
+    DuckDBType, Error, Result,
+    connection::Context,
+    data_chunk::VectorCollection,
+    enums::FunctionProperty,
+    extension::Extension,
+    scalar::{ScalarCallbacks, ScalarFunctionBuilder},
+    signature::{FunctionDocumentationBuilder, FunctionParameter, SignatureBuilder},
+    types::{List, TimestampValue},
+    vector::{Unknown, Vector},
+};
+
+use crate::{
+    row_function::caught,
+    series::{ListColumn, ListOutput, lay_out},
+};
+
+const NAME: &str = "position_sizes";
+
+/// Registers it.
+pub(crate) fn register(extension: &Extension) -> Result<()> {
+    let documentation = FunctionDocumentationBuilder::new()
+        .description(
+            "For each trade of a portfolio, in the order of their entries, the amount that is put into it; 0: not taken. A trade is taken if \
+             fewer than max_positions are open and there is capital left. With equal weights it gets the capital / max_positions, where \
+             capital is the initial one with the profits of all trades closed so far if they are compounded, and no more than is not in other \
+             trades. With a position_size it gets that, or is not taken if less is left. A trade that was closed in a bar before the one of \
+             the entry is closed by then. Capital that is lost, as a short trade can lose more than was put into it, is never below zero: \
+             nothing is taken any more.\n\n\
+             @param entries TIMESTAMP[]: starts of the bars of the entries, not descending.\n\
+             @param exits TIMESTAMP[]: starts of the bars of the exits.\n\
+             @param returns DOUBLE[] %: net returns of the trades.\n\
+             @param initial_capital DOUBLE currency: what there is at first.\n\
+             @param max_positions BIGINT: how many trades may be open at the same time.\n\
+             @param position_size DOUBLE currency: amount of each trade. NULL: equal weights.\n\
+             @param compounding BOOLEAN: whether equal weights are of the capital as it has become, or of the initial one.",
+        )
+        .add_example(
+            "",
+            "SELECT position_sizes([TIMESTAMP '2025-01-15 09:50:00'], [TIMESTAMP '2025-01-15 15:14:00'], [1.5], 100000, 3, NULL, true) AS x",
+        )
+        .add_category("backtests");
+    let signature = SignatureBuilder::new()
+        .documentation(documentation)
+        .return_type(List::<f64>::logical_type(extension)?)
+        .param(FunctionParameter::new::<List<TimestampValue>>("entries"))
+        .param(FunctionParameter::new::<List<TimestampValue>>("exits"))
+        .param(FunctionParameter::new::<List<f64>>("returns"))
+        .param(FunctionParameter::new::<f64>("initial_capital"))
+        .param(FunctionParameter::new::<i64>("max_positions"))
+        .param(FunctionParameter::new::<f64>("position_size"))
+        .param(FunctionParameter::new::<bool>("compounding"));
+    ScalarFunctionBuilder::new(NAME, signature, PositionSizes)
+        .set_property(FunctionProperty::HasSpecialNullHandling(true))
+        .register(extension)
+}
+
+struct PositionSizes;
+
+impl ScalarCallbacks for PositionSizes {
+    type BindData = ();
+    type InitData = ();
+
+    fn exec(
+        &self,
+        _: Option<&()>,
+        _: Option<&mut ()>,
+        _: &Context,
+        vectors: &mut VectorCollection,
+        output: Vector<'_, Unknown>,
+    ) -> Result<()> {
+        caught(NAME, || {
+            lay_out(vectors, 7)?;
+            let rows = vectors.row_count()?;
+            let entries = ListColumn::<TimestampValue>::new(vectors.get_untyped_vector_at(0)?)?;
+            let exits = ListColumn::<TimestampValue>::new(vectors.get_untyped_vector_at(1)?)?;
+            let returns = ListColumn::<f64>::new(vectors.get_untyped_vector_at(2)?)?;
+            let capitals = vectors.get_vector_at::<f64>(3)?.reader()?;
+            let most = vectors.get_vector_at::<i64>(4)?.reader()?;
+            let sizes = vectors.get_vector_at::<f64>(5)?.reader()?;
+            let compounding = vectors.get_vector_at::<bool>(6)?.reader()?;
+
+            let mut results = Vec::with_capacity(rows);
+            for row in 0..rows {
+                let (Some(entries), Some(exits), Some(returns)) = (entries.get(row)?, exits.get(row)?, returns.get(row)?) else {
+                    results.push(None);
+                    continue;
+                };
+                let missing = |name: &str| Error::invalid_input(format!("{NAME}: {name} must not be NULL"));
+                let mut portfolio = Portfolio {
+                    capital: *capitals.get(row)?.ok_or_else(|| missing("initial_capital"))?,
+                    initial: *capitals.get(row)?.ok_or_else(|| missing("initial_capital"))?,
+                    most: usize::try_from(*most.get(row)?.ok_or_else(|| missing("max_positions"))?).unwrap_or_default(),
+                    size: sizes.get(row)?.copied(),
+                    compounding: *compounding.get(row)?.ok_or_else(|| missing("compounding"))?,
+                    invested: 0.0,
+                    opened: 0,
+                    open: BinaryHeap::new(),
+                };
+                if entries.len() != exits.len() || entries.len() != returns.len() {
+                    return Err(Error::invalid_input(format!(
+                        "{NAME}: entries, exits and returns have {}, {} and {} elements; they must be of the same length",
+                        entries.len(),
+                        exits.len(),
+                        returns.len()
+                    )));
+                }
+                let mut amounts = Vec::with_capacity(entries.len());
+                for place in 0..entries.len() {
+                    let (Some(entry), Some(exit), Some(gain)) = (entries.element(place)?, exits.element(place)?, returns.number(place)?)
+                    else {
+                        return Err(missing("an entry, an exit or a return"));
+                    };
+                    amounts.push(portfolio.open(entry.0, exit.0, gain));
+                }
+                results.push(Some(amounts));
+            }
+            let lengths: Vec<_> = results.iter().map(|result| result.as_ref().map(Vec::len)).collect();
+            // SAFETY: each element is written below.
+            let mut lists = unsafe { ListOutput::<f64>::new(output, 0, &lengths)? };
+            let mut start = 0;
+            for amounts in results.iter().flatten() {
+                lists.elements(start, amounts.len()).copy_from_slice(amounts);
+                start += amounts.len();
+            }
+            lists.finish()
+        })
+    }
+}
+
+struct Portfolio {
+    capital: f64,
+    initial: f64,
+    most: usize,
+    size: Option<f64>,
+    compounding: bool,
+    /// In trades that are open, at what was put into them.
+    invested: f64,
+    /// How many were opened so far.
+    opened: usize,
+    /// The open trades, the next exit on top.
+    open: BinaryHeap<Reverse<Open>>,
+}
+
+/// An open trade; ordered by exit, then by the order in which they were opened.
+struct Open {
+    exit: i64,
+    number: usize,
+    amount: f64,
+    profit: f64,
+}
+
+impl PartialEq for Open {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Open {}
+
+impl PartialOrd for Open {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Open {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.exit, self.number).cmp(&(other.exit, other.number))
+    }
+}
+
+impl Portfolio {
+    /// The amount of a trade, which is open from then on if it is above zero.
+    fn open(&mut self, entry: i64, exit: i64, gain: f64) -> f64 {
+        while self.open.peek().is_some_and(|Reverse(next)| next.exit < entry)
+            && let Some(Reverse(closed)) = self.open.pop()
+        {
+            self.invested -= closed.amount;
+            self.capital = (self.capital + closed.profit).max(0.0);
+        }
+        if self.open.is_empty() {
+            // Sums and differences of amounts leave traces.
+            self.invested = 0.0;
+        }
+        let left = (self.capital - self.invested).max(0.0);
+        if self.open.len() >= self.most {
+            return 0.0;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "few positions")]
+        let amount = match self.size {
+            Some(size) if size <= left => size,
+            Some(_) => 0.0,
+            None => (if self.compounding { self.capital } else { self.initial } / self.most as f64).min(left),
+        };
+        if amount > 0.0 {
+            self.invested += amount;
+            self.opened += 1;
+            self.open.push(Reverse(Open { exit, number: self.opened, amount, profit: amount * gain / 100.0 }));
+        }
+        amount
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn portfolio(most: usize, size: Option<f64>, compounding: bool) -> Portfolio {
+        Portfolio { capital: 900.0, initial: 900.0, most, size, compounding, invested: 0.0, opened: 0, open: BinaryHeap::new() }
+    }
+
+    #[test]
+    fn equal_weights_grow_with_what_was_closed() {
+        let mut one = portfolio(3, None, true);
+        assert_eq!([one.open(0, 5, 10.0), one.open(0, 9, 10.0), one.open(0, 9, 0.0), one.open(0, 9, 0.0)], [300.0, 300.0, 300.0, 0.0]);
+        // Closed in the same bar is not closed before it; one bar later it is, with 30 gained.
+        assert_eq!([one.open(5, 9, 0.0), one.open(6, 9, 0.0)], [0.0, 310.0]);
+        let mut other = portfolio(3, None, false);
+        assert_eq!([other.open(0, 5, 10.0), other.open(6, 7, -50.0), other.open(8, 9, 0.0)], [300.0, 300.0, 300.0]);
+    }
+
+    #[test]
+    fn no_more_is_put_in_than_there_is() {
+        let mut one = portfolio(5, Some(400.0), true);
+        assert_eq!([one.open(0, 5, -10.0), one.open(0, 5, 0.0), one.open(0, 5, 0.0)], [400.0, 400.0, 0.0]);
+        // A short trade loses twice what was put in: with 900 - 40 left, then 60.
+        assert_eq!([one.open(6, 7, -200.0), one.open(8, 9, 0.0)], [400.0, 0.0]);
+        let mut ruined = portfolio(1, None, true);
+        assert_eq!([ruined.open(0, 1, -300.0), ruined.open(2, 3, 50.0)], [900.0, 0.0]);
+        let mut not_compounding = portfolio(1, None, false);
+        assert_eq!([not_compounding.open(0, 1, -50.0), not_compounding.open(2, 3, 0.0)], [900.0, 450.0]);
+    }
+}
