@@ -43,7 +43,7 @@
 -- @column mae_pct %, most adverse excursion: the worst it stood at while held, 0 or less.
 -- @column minutes_held minutes of the clock from the entry to the end of the exit's bar, or to its start where it filled at the open.
 -- @source Excursions: J. Sweeney, Maximum Adverse Excursion, 1997.
--- @example FROM outcomes('signals', exit_time := '15:15', stop_loss_pct := 1, target_pct := 2)
+-- @example WITH signals AS (FROM scan_gap('2025-01-15', min_gap_pct := 0.2)) FROM outcomes('signals', exit_time := '15:15', stop_loss_pct := 1, target_pct := 2)
 -- @example WITH hits AS (FROM scan_breakout('2025-01-06', end_date := '2025-01-14')) FROM outcomes('hits', hold_sessions := 1, cost_bps := 3)
 CREATE MACRO outcomes(
     signals,
