@@ -21,7 +21,7 @@
 -- @column benchmark_equity currency, worth of the benchmark at the end of the session.
 -- @column benchmark_return_pct %, gain of the benchmark over its worth before.
 -- @column benchmark_drawdown_pct %, how far the benchmark is below its highest so far, 0 or less.
--- @example FROM backtest_daily('breakout', '2025-01-06', '2025-01-15')
+-- @example WITH found AS (FROM scan_breakout('2025-01-06', end_date := '2025-01-14')), trades AS (SELECT 0 AS run, hit.probability_score, hit.rank, o.* FROM outcomes('found') AS o JOIN found AS hit USING (scan_date, symbol)), sized AS (FROM sized_trades('trades')), closes AS (FROM session_closes('2025-01-06', '2025-01-15')), runs AS (SELECT 0 AS run, '2025-01-06' AS first_date, '2025-01-14' AS last_date) FROM equity_curve('sized', 'closes', 'runs')
 CREATE MACRO equity_curve(trades, closes, runs, initial_capital := 100000, compounding := TRUE, called_by := 'equity_curve') AS TABLE
 WITH stockscan_taken AS (
     SELECT trade.*, CAST(trade.entry_ts AS DATE) AS entry_date, CAST(trade.exit_ts AS DATE) AS exit_date

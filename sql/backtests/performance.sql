@@ -54,7 +54,7 @@
 -- @column benchmark_max_drawdown_pct %, its lowest point below the highest before.
 -- @column session_returns list of the sessions' returns in %, in their order.
 -- @source Sharpe: W. F. Sharpe, The Sharpe Ratio, 1994; Sortino: F. A. Sortino and L. N. Price, Performance Measurement in a Downside Risk Framework, 1994, with a target of 0; interval: E. B. Wilson, 1927.
--- @example FROM backtest_summary('breakout', '2025-01-06', '2025-01-15')
+-- @example WITH found AS (FROM scan_breakout('2025-01-06', end_date := '2025-01-14')), trades AS (SELECT 0 AS run, hit.probability_score, hit.rank, o.* FROM outcomes('found') AS o JOIN found AS hit USING (scan_date, symbol)), sized AS (FROM sized_trades('trades')), closes AS (FROM session_closes('2025-01-06', '2025-01-15')), runs AS (SELECT 0 AS run, '2025-01-06' AS first_date, '2025-01-14' AS last_date), days AS (FROM equity_curve('sized', 'closes', 'runs')) FROM performance('sized', 'days')
 CREATE MACRO performance(trades, equity, initial_capital := 100000, compounding := TRUE, called_by := 'performance') AS TABLE
 WITH stockscan_trade_counts AS (
     SELECT

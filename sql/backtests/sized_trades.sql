@@ -30,7 +30,7 @@
 -- @column minutes_held minutes of the clock from the entry to the exit.
 -- @column amount currency, what is put into it; 0: not taken, or not filled.
 -- @column profit currency, what it gains: amount · net return.
--- @example WITH trades AS (SELECT 0 AS run, 50 AS probability_score, 1 AS rank, o.* FROM outcomes('signals') AS o) FROM sized_trades('trades')
+-- @example WITH found AS (FROM scan_breakout('2025-01-06', end_date := '2025-01-14')), trades AS (SELECT 0 AS run, hit.probability_score, hit.rank, o.* FROM outcomes('found') AS o JOIN found AS hit USING (scan_date, symbol)) FROM sized_trades('trades', max_positions := 2)
 CREATE MACRO sized_trades(trades, initial_capital := 100000, max_positions := 3, position_size := NULL, compounding := TRUE, called_by := 'sized_trades') AS TABLE
 WITH stockscan_runs AS (
     SELECT
