@@ -11,6 +11,7 @@ DEFAULTS = dict(
     cutoff_time="09:50", exit_time="15:15", hold_sessions=0, stop_loss_pct=None, target_pct=None, direction="long", cost_bps=0, slippage_bps=0,
     start_date=None, end_date=None, source="bars", bar_minutes=1, session_start=None, session_end=None,
 )
+LEVELS = [None, None, 0.05, 0.2, 0.5, 0.5, 1, 2, 3, 3, 5, 150]
 DAY = 1440
 EPOCH = dt.date(1970, 1, 1)
 
@@ -160,7 +161,7 @@ def some_parameters(chance, bar_minutes):
     """Parameters of all sizes, so that each way to end a trade is met."""
     given = DEFAULTS | dict(
         hold_sessions=chance.choice([0, 0, 0, 1, 1, 2, 3, 5]), direction=chance.choice(["long", "short"]),
-        stop_loss_pct=chance.choice([None, None, 0.05, 0.2, 0.5, 0.5, 1, 2, 3, 3, 5, 150]), target_pct=chance.choice([None, None, 0.05, 0.2, 0.5, 0.5, 1, 2, 3, 3, 5, 150]),
+        stop_loss_pct=chance.choice(LEVELS), target_pct=chance.choice(LEVELS),
         cost_bps=chance.choice([0, 0, 2.5, 10, 1000]), slippage_bps=chance.choice([0, 0, 1.5, 20, 1000]), bar_minutes=bar_minutes,
     )
     if bar_minutes == DAY:
@@ -208,7 +209,8 @@ def markets(demo):
         SELECT
             'GRID' AS symbol, ts,
             round(70 + CASE WHEN hash(ts, 1) % 3 = 0 THEN 0.35 * ((hash(ts, 2) % 9)::INTEGER - 4) ELSE 0 END, 2) AS open,
-            round(70 + 0.35 * greatest((hash(ts, 3) % 9)::INTEGER - 2, 0), 2) AS high, round(70 - 0.35 * greatest((hash(ts, 4) % 9)::INTEGER - 2, 0), 2) AS low, 70 AS close, volume
+            round(70 + 0.35 * greatest((hash(ts, 3) % 9)::INTEGER - 2, 0), 2) AS high,
+            round(70 - 0.35 * greatest((hash(ts, 4) % 9)::INTEGER - 2, 0), 2) AS low, 70 AS close, volume
         FROM bars
         WHERE symbol = 'DEMO0011'
         """
