@@ -366,7 +366,7 @@ impl Request {
         let value = |name: &str| values.iter().find(|(given, _)| given == name).map(|(_, literal)| literal.clone());
         let common = SCAN_ARGUMENTS.iter().filter_map(|(name, silent)| {
             let literal = value(name).or_else(|| self.argument(name).map(str::to_owned))?;
-            (literal != *silent).then(|| ((*name).to_owned(), literal))
+            (literal.trim_matches('\'') != *silent).then(|| ((*name).to_owned(), literal))
         });
         let own = self.params.iter().chain(values.iter().filter(|(name, _)| !EXITS.contains(&name.as_str()))).cloned();
         let arguments: Vec<(String, String)> = common.chain(own).collect();

@@ -8,7 +8,7 @@ use duckdb_neo::{
 };
 
 /// A value as a literal that DuckDB reads back as the same value. Whatever is no number, boolean, list or struct is written as a text, which
-/// casts to the type that it is used as.
+/// casts to the type that it is used as; a text is one even if all of it is digits: '000001' is the name of a stock.
 pub(super) fn literal(value: &Value, context: &Context, text: &LogicalType) -> Result<String> {
     if value.is_null()? {
         return Ok("NULL".to_owned());
@@ -26,12 +26,27 @@ pub(super) fn literal(value: &Value, context: &Context, text: &LogicalType) -> R
             ))
         }
         LogicalTypeID::Boolean => as_text(),
-        // 'inf' and 'nan' are no literals.
-        _ => as_text().map(|given: String| if is_number(&given) { given } else { quoted_text(&given) }),
+        LogicalTypeID::TinyInt
+        | LogicalTypeID::SmallInt
+        | LogicalTypeID::Integer
+        | LogicalTypeID::BigInt
+        | LogicalTypeID::HugeInt
+        | LogicalTypeID::UTinyInt
+        | LogicalTypeID::USmallInt
+        | LogicalTypeID::UInteger
+        | LogicalTypeID::UBigInt
+        | LogicalTypeID::UHugeInt
+        | LogicalTypeID::Decimal
+        | LogicalTypeID::Float
+        | LogicalTypeID::Double => {
+            // 'inf' and 'nan' are no literals.
+            as_text().map(|given: String| if is_number(&given) { given } else { quoted_text(&given) })
+        }
+        _ => as_text().map(|given| quoted_text(&given)),
     }
 }
 
-/// Digits with a sign, a point, an exponent: what may stand in SQL without quotes. A text that looks like it is the same number.
+/// Digits with a sign, a point, an exponent: what may stand in SQL without quotes.
 fn is_number(text: &str) -> bool {
     text.parse::<f64>().is_ok_and(f64::is_finite) && text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte))
 }
