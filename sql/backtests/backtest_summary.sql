@@ -50,7 +50,6 @@
 -- @column benchmark_return_pct %, what holding every symbol over the same sessions would have gained.
 -- @column benchmark_sharpe times, its Sharpe ratio.
 -- @column benchmark_max_drawdown_pct %, its lowest point below the highest before.
--- @column session_returns list of the sessions' returns in %, in their order.
 -- @example FROM backtest_summary('breakout', '2025-01-06', '2025-01-15', cost_bps := 3)
 -- @example SELECT trades, hit_rate_pct, sharpe, benchmark_return_pct FROM backtest_summary('gap', '2025-01-06', '2025-01-15')
 CREATE MACRO backtest_summary(
@@ -189,8 +188,7 @@ SELECT
     summary.mean_minutes_held,
     summary.benchmark_return_pct,
     summary.benchmark_sharpe,
-    summary.benchmark_max_drawdown_pct,
-    summary.session_returns
+    summary.benchmark_max_drawdown_pct
 FROM performance(
     'stockscan_portfolio', 'stockscan_equity', initial_capital := initial_capital, compounding := compounding, called_by := called_by
 ) AS summary

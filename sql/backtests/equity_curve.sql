@@ -3,8 +3,8 @@
 -- A row for each session of each run, with trades or without, from the run's first session to its last, or to the last exit if that is
 -- later. Open positions are valued at the session's last price, without the costs of closing them; a trade's costs count in the session of
 -- its exit. In a session without a bar of its symbol, a position is open and worth what it was. Equity is never below zero. The benchmark is
--- the same initial capital, put in equal parts into every symbol that has a bar in the run's sessions, each at the open of its first bar
--- there, and held.
+-- the same initial capital, put in equal parts into every symbol that has a bar from the run's first date to its last, each at the open of
+-- its first bar there, and held.
 --
 -- @inherit sized_trades
 -- @param trades VARCHAR: the relation with the trades, as sized_trades() gives them.
@@ -101,15 +101,17 @@ stockscan_spans AS (
     SELECT
         one_run.run,
         CAST(one_run.first_date AS DATE) AS first_date,
-        greatest(CAST(one_run.last_date AS DATE), coalesce(last_exit.last_exit, CAST(one_run.last_date AS DATE))) AS last_date
+        CAST(one_run.last_date AS DATE) AS last_date,
+        greatest(CAST(one_run.last_date AS DATE), coalesce(last_exit.last_exit, CAST(one_run.last_date AS DATE))) AS last_session
     FROM query_table(runs) AS one_run
     LEFT JOIN stockscan_last_exits AS last_exit ON last_exit.run = one_run.run
 ),
 
--- Runs over the same sessions have the same benchmark.
+-- Runs over the same dates have the same benchmark, for as long as the longest of them.
 stockscan_periods AS (
-    SELECT DISTINCT span.first_date, span.last_date
+    SELECT span.first_date, span.last_date, max(span.last_session) AS last_session
     FROM stockscan_spans AS span
+    GROUP BY span.first_date, span.last_date
 ),
 
 stockscan_holdings AS (
@@ -120,15 +122,17 @@ stockscan_holdings AS (
         price.symbol,
         price.close,
         first_value(price.open) OVER by_session AS first_open,
+        first_value(price.session_date) OVER by_session <= period.last_date AS is_held,
         lag(price.close) OVER by_session AS previous_close
     FROM stockscan_periods AS period
-    JOIN query_table(closes) AS price ON price.session_date >= period.first_date AND price.session_date <= period.last_date
+    JOIN query_table(closes) AS price ON price.session_date >= period.first_date AND price.session_date <= period.last_session
     WINDOW by_session AS (PARTITION BY period.first_date, period.last_date, price.symbol ORDER BY price.session_date)
 ),
 
 stockscan_holding_counts AS (
     SELECT holding.first_date, holding.last_date, count(DISTINCT holding.symbol) AS symbols
     FROM stockscan_holdings AS holding
+    WHERE holding.is_held
     GROUP BY holding.first_date, holding.last_date
 ),
 
@@ -138,7 +142,13 @@ stockscan_holding_days AS (
         holding.last_date,
         holding.session_date,
         list_sum(
-            list((holding.close - coalesce(holding.previous_close, holding.first_open)) / holding.first_open ORDER BY holding.symbol)
+            list(
+                CASE
+                    WHEN holding.is_held THEN (holding.close - coalesce(holding.previous_close, holding.first_open)) / holding.first_open
+                    ELSE 0
+                END
+                ORDER BY holding.symbol
+            )
         ) AS gain
     FROM stockscan_holdings AS holding
     GROUP BY holding.first_date, holding.last_date, holding.session_date
@@ -186,7 +196,10 @@ stockscan_equities AS (
         ) AS equity,
         benchmark.equity AS benchmark_equity
     FROM stockscan_spans AS span
-    JOIN stockscan_benchmarks AS benchmark ON benchmark.first_date = span.first_date AND benchmark.last_date = span.last_date
+    JOIN stockscan_benchmarks AS benchmark
+        ON benchmark.first_date = span.first_date
+        AND benchmark.last_date = span.last_date
+        AND benchmark.session_date <= span.last_session
     LEFT JOIN stockscan_days AS day ON day.run = span.run AND day.session_date = benchmark.session_date
     WINDOW so_far AS (
         PARTITION BY span.run

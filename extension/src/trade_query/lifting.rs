@@ -786,7 +786,9 @@ impl VisitorMut for Numbering<'_> {
                 window.order_by.truncate(1);
                 window.order_by[0].expr = order;
                 window.order_by[0].options.sort = None;
-                window.order_by[0].options.nulls_first = None;
+                // There is no NULL. But without this DuckDB numbers rows by an aggregate that keeps the first of each partition, which is
+                // quicker where there is memory and dies where there is not.
+                window.order_by[0].options.nulls_first = Some(true);
                 self.keys = Some(keys);
             }
         }
