@@ -21,6 +21,7 @@ pub(crate) struct Arguments {
 
 /// Options of every command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// DuckDB database file [default: market.duckdb]
     #[arg(long, global = true, env = "STOCKSCAN_DATABASE", value_name = "FILE")]
@@ -63,6 +64,10 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Run a scanner on a session, or on a range of them
     Run(Run),
+    /// What became of a scanner's hits: each a trade, all of them a portfolio
+    Backtest(Backtest),
+    /// Try many values of parameters, and say how much of the best to believe
+    Optimize(Optimize),
     /// List the scanners, or one scanner's parameters
     List(List),
     /// Write a scanner of your own: a commented template that works, to be changed
@@ -129,6 +134,152 @@ pub(crate) struct Run {
     /// Stop after this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) timeout: u64,
+}
+
+/// Which hits are traded, and how.
+#[derive(Debug, Args)]
+pub(crate) struct Trading {
+    /// Which scanner; 'scanner list' names them
+    #[arg(long, short = 't', value_name = "NAME")]
+    pub(crate) scanner_type: String,
+    /// First session [default: the first in the data]
+    #[arg(long, value_name = "DATE")]
+    pub(crate) start_date: Option<String>,
+    /// Last session; trades may be closed later [default: the latest in the data]
+    #[arg(long, value_name = "DATE")]
+    pub(crate) end_date: Option<String>,
+    /// Time of day up to which bars are seen, and from which on trades are entered [default: the scanner's own]
+    #[arg(long, value_name = "HH:MM")]
+    pub(crate) cutoff: Option<String>,
+    /// A parameter of the scanner; may be given again for others
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub(crate) settings: Vec<String>,
+    /// Only these symbols
+    #[arg(long, value_name = "A,B")]
+    pub(crate) symbols: Option<String>,
+    /// Regular hours of an exchange, such as NSE or NYSE; 'FROM markets()' lists them
+    #[arg(long, value_name = "CODE")]
+    pub(crate) market: Option<String>,
+    /// Which way the hits are traded [default: long]
+    #[arg(long, value_parser = ["long", "short"], help_heading = "Trades")]
+    pub(crate) direction: Option<String>,
+    /// Trades are closed by this time of day [default: 15:15, with daily bars 24:00]
+    #[arg(long, value_name = "HH:MM", help_heading = "Trades")]
+    pub(crate) exit_time: Option<String>,
+    /// Trades are closed so many sessions after that of their entry [default: 0]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Trades")]
+    pub(crate) hold_sessions: Option<String>,
+    /// Loss in % at which a trade is closed [default: none]
+    #[arg(long, value_name = "PCT", allow_negative_numbers = true, help_heading = "Trades")]
+    pub(crate) stop_loss: Option<String>,
+    /// Gain in % at which a trade is closed [default: none]
+    #[arg(long, value_name = "PCT", allow_negative_numbers = true, help_heading = "Trades")]
+    pub(crate) target: Option<String>,
+    /// Costs of each side, in hundredths of a percent of the traded value [default: 0]
+    #[arg(long, value_name = "BPS", allow_negative_numbers = true, help_heading = "Trades")]
+    pub(crate) cost_bps: Option<String>,
+    /// How much worse than the bars' prices each side is filled, in hundredths of a percent [default: 0]
+    #[arg(long, value_name = "BPS", allow_negative_numbers = true, help_heading = "Trades")]
+    pub(crate) slippage_bps: Option<String>,
+    /// What there is at first [default: 100000]
+    #[arg(long, value_name = "AMOUNT", allow_negative_numbers = true, help_heading = "Portfolio")]
+    pub(crate) initial_capital: Option<String>,
+    /// How many trades may be open at the same time; each gets an equal part of the capital [default: 3]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Portfolio")]
+    pub(crate) max_positions: Option<String>,
+    /// Amount of each trade [default: the capital over --max-positions]
+    #[arg(long, value_name = "AMOUNT", allow_negative_numbers = true, help_heading = "Portfolio")]
+    pub(crate) position_size: Option<String>,
+    /// Trades get parts of the initial capital, not of what it has become
+    #[arg(long, help_heading = "Portfolio")]
+    pub(crate) no_compounding: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scanner backtest --scanner-type breakout --start-date 2024-11-19 --cost-bps 3
+  scanner backtest -t breakout --stop-loss 1 --target 2 --max-positions 5 --by weekday
+  scanner backtest -t gap --cost-bps 5 --slippage-bps 2 --plot gap.svg
+  scanner backtest -t breakout --set min_probability_score=0 --calibrate
+  scanner backtest -t breakout --trades --output trades.csv")]
+pub(crate) struct Backtest {
+    #[command(flatten)]
+    pub(crate) trading: Trading,
+    /// What the trades have in common, a row for each
+    #[arg(long, value_parser = ["hour", "weekday", "month", "symbol", "score_bucket", "exit_reason"], group = "rows", help_heading = "Rows")]
+    pub(crate) by: Option<String>,
+    /// Each trade
+    #[arg(long, group = "rows", help_heading = "Rows")]
+    pub(crate) trades: bool,
+    /// Each session: what was gained, and what the portfolio is worth
+    #[arg(long, group = "rows", help_heading = "Rows")]
+    pub(crate) daily: bool,
+    /// What hits of each score came to, and whether earlier ones foretold it
+    #[arg(long, group = "rows", help_heading = "Rows")]
+    pub(crate) calibrate: bool,
+    /// Into how many parts the sessions are divided for --calibrate [default: 4]
+    #[arg(long, value_name = "N", requires = "calibrate", allow_negative_numbers = true, help_heading = "Rows")]
+    pub(crate) folds: Option<String>,
+    /// Draw equity, drawdown and the trades' returns
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+    /// Print the SQL statement instead of running it
+    #[arg(long)]
+    pub(crate) sql: bool,
+    /// Stop after this many seconds [default: never]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) timeout: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scanner optimize --scanner-type breakout --grid breakout_volume_ratio=1,1.5,2 --cost-bps 3
+  scanner optimize -t breakout --grid consolidation_period=3,5,8 --grid stop_loss_pct=0.5,1,NULL
+  scanner optimize -t gap --grid min_gap_pct=0.5..3..0.5 --objective 'sharpe * ln(trades)' --top 5
+  scanner optimize -t gap --grid min_gap_pct=0..3..0.1 --grid min_price=0..500..50 --samples 20
+  scanner optimize -t breakout --grid exit_time=12:00..15:00..01:00 --plot exits.svg
+Beside the scanner's parameters a grid may have cutoff_time, exit_time, hold_sessions, stop_loss_pct and target_pct.
+Ctrl-C ends it with what is done by then.")]
+pub(crate) struct Optimize {
+    #[command(flatten)]
+    pub(crate) trading: Trading,
+    /// Values of a parameter to try, or FROM..TO..STEP; NULL is one, too. Again for each parameter
+    #[arg(long, value_name = "NAME=V1,V2", required = true, help_heading = "Grid")]
+    pub(crate) grid: Vec<String>,
+    /// What is best is highest in this: a column of the backtest's summary, or an expression of them [default: sharpe]
+    #[arg(long, value_name = "EXPRESSION", help_heading = "Grid")]
+    pub(crate) objective: Option<String>,
+    /// Into how many parts the sessions are divided: each but the first is traded with what was best before [default: 4]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Grid")]
+    pub(crate) folds: Option<String>,
+    /// A combination with fewer trades is not chosen [default: 10]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Grid")]
+    pub(crate) min_trades: Option<String>,
+    /// Try so many of the combinations [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "Grid")]
+    pub(crate) samples: Option<u32>,
+    /// How they are chosen: each as likely, or each value of each parameter about as often [default: random]
+    #[arg(long, value_parser = ["random", "latin_hypercube"], requires = "samples", help_heading = "Grid")]
+    pub(crate) sampling: Option<String>,
+    /// The same seed chooses the same combinations [default: 1]
+    #[arg(long, value_name = "N", requires = "samples", allow_negative_numbers = true, help_heading = "Grid")]
+    pub(crate) seed: Option<String>,
+    /// How many combinations are shown, best first [default: 20, in other formats than table all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) top: Option<u32>,
+    /// Draw the objective over two parameters, and out of sample against in sample
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+    /// Print the SQL statement instead of running it
+    #[arg(long)]
+    pub(crate) sql: bool,
+    /// Stop after this many seconds, with what is done by then [default: never]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) timeout: Option<u64>,
 }
 
 #[derive(Debug, Args)]

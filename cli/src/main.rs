@@ -2,8 +2,11 @@
 
 mod arguments;
 mod commands;
+mod grid;
 mod output;
+mod plots;
 mod progress;
+mod rows;
 mod table;
 
 use std::process::ExitCode;
@@ -34,6 +37,8 @@ fn run(mut arguments: Arguments) -> Result<()> {
     match &arguments.command {
         Command::Demo(demo) => commands::demo::run(&arguments.global, demo),
         Command::Run(run) => commands::run::run(&arguments.global, run),
+        Command::Backtest(backtest) => commands::backtest::run(&arguments.global, backtest),
+        Command::Optimize(optimize) => commands::optimize::run(&arguments.global, optimize),
         Command::List(list) => commands::list::run(&arguments.global, list),
         Command::New(new) => commands::new::run(&arguments.global, new),
         Command::Sql(sql) => commands::sql::run(&arguments.global, sql),

@@ -19,13 +19,26 @@ use stockscan_engine::{Engine, Error, Flow, Query, Result};
 
 use crate::{
     arguments::{Format, Output},
+    rows::Rows,
     table::{self, Numbers},
 };
 
 /// Runs a query and writes its rows. Returns how many there were.
 pub(crate) fn write(engine: &Engine, query: &Query, deadline: Option<Duration>, output: &Output, numbers: Numbers) -> Result<u64> {
+    write_narrowed(engine, query, deadline, output, numbers, &[])
+}
+
+/// The same; a table for which the terminal is too narrow has only these columns.
+pub(crate) fn write_narrowed(
+    engine: &Engine,
+    query: &Query,
+    deadline: Option<Duration>,
+    output: &Output,
+    numbers: Numbers,
+    narrow: &[&str],
+) -> Result<u64> {
     let format = format(output)?;
-    let mut sink = Sink::open(output, format)?;
+    let mut sink = Sink::open(output, format);
     let mut rows = 0;
     engine.stream(query, deadline, |schema| {
         sink.begin(schema)?;
@@ -35,11 +48,39 @@ pub(crate) fn write(engine: &Engine, query: &Query, deadline: Option<Duration>, 
             Ok(Flow::More)
         })
     })?;
-    sink.finish(numbers)?;
+    sink.finish(numbers, narrow)?;
     Ok(rows)
 }
 
-fn format(output: &Output) -> Result<Format> {
+/// Writes rows that are there already.
+pub(crate) fn write_rows(rows: &Rows, output: &Output, numbers: Numbers) -> Result<()> {
+    let mut sink = Sink::open(output, format(output)?);
+    sink.begin(&rows.batch.schema())?;
+    sink.take(&rows.batch)?;
+    sink.finish(numbers, &[])
+}
+
+/// Writes a text that was made for people.
+pub(crate) fn write_text(text: &str, output: &Output) -> Result<()> {
+    match &output.output {
+        Some(path) => {
+            let (file, mut target) = NewFile::create(path)?;
+            target.write_all(console::strip_ansi_codes(text).as_bytes())?;
+            target.flush()?;
+            file.finish()
+        }
+        None => Ok(io::stdout().lock().write_all(text.as_bytes())?),
+    }
+}
+
+/// The width of what people see it on; `None` in a file or a pipe.
+pub(crate) fn width(output: &Output) -> Option<u16> {
+    let is_seen = output.output.is_none() && console::Term::stdout().is_term();
+    if is_seen { console::Term::stdout().size_checked().map(|(_, width)| width) } else { None }
+}
+
+/// In which format.
+pub(crate) fn format(output: &Output) -> Result<Format> {
     let format = match (output.format, &output.output) {
         (Some(format), _) => format,
         (None, None) => Format::Table,
@@ -65,10 +106,48 @@ fn format(output: &Output) -> Result<Format> {
     Ok(format)
 }
 
-/// Writes batches in one format. A file gets its name only once it is whole.
+/// A file that gets its name only once it is whole. What was not finished leaves no half file behind.
+#[derive(Debug)]
+pub(crate) struct NewFile {
+    path: PathBuf,
+    written_to: PathBuf,
+}
+
+impl NewFile {
+    /// Makes it, under another name.
+    pub(crate) fn create(path: &Path) -> Result<(NewFile, File)> {
+        // A link is followed; a device or a pipe is written to as it is.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        let is_special = path.exists() && !path.is_file();
+        let written_to = if is_special { path.clone() } else { unfinished(&path) };
+        let file = File::create(&written_to).map_err(|source| Error::File { path: path.clone(), source })?;
+        Ok((NewFile { path, written_to }, file))
+    }
+
+    /// Gives it its name.
+    pub(crate) fn finish(self) -> Result<()> {
+        if self.path == self.written_to {
+            return Ok(());
+        }
+        fs::rename(&self.written_to, &self.path).map_err(|source| Error::File { path: self.path.clone(), source })
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if self.path != self.written_to {
+            // It is not there any more if it was finished.
+            let _ = fs::remove_file(&self.written_to);
+        }
+    }
+}
+
+/// Writes batches in one format.
 struct Sink {
     format: Format,
-    file: Option<(PathBuf, PathBuf)>,
+    path: Option<PathBuf>,
+    width: Option<u16>,
+    file: Option<NewFile>,
     writer: Option<Writer>,
     schema: Option<SchemaRef>,
     /// Tables need all rows before the first line.
@@ -87,20 +166,17 @@ enum Writer {
 }
 
 impl Sink {
-    fn open(output: &Output, format: Format) -> Result<Sink> {
-        let file = output.output.as_ref().map(|path| {
-            // A link is followed; a device or a pipe is written to as it is.
-            let path = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-            let is_special = path.exists() && !path.is_file();
-            let written_to = if is_special { path.clone() } else { unfinished(&path) };
-            (path, written_to)
-        });
-        Ok(Sink { format, file, writer: None, schema: None, kept: Vec::new() })
+    fn open(output: &Output, format: Format) -> Sink {
+        Sink { format, path: output.output.clone(), width: width(output), file: None, writer: None, schema: None, kept: Vec::new() }
     }
 
     fn begin(&mut self, schema: &SchemaRef) -> Result<()> {
-        let target: Box<dyn Write + Send> = match &self.file {
-            Some((path, unfinished)) => Box::new(File::create(unfinished).map_err(|source| Error::File { path: path.clone(), source })?),
+        let target: Box<dyn Write + Send> = match &self.path {
+            Some(path) => {
+                let (file, target) = NewFile::create(path)?;
+                self.file = Some(file);
+                Box::new(target)
+            }
             None => Box::new(io::stdout()),
         };
         let target = BufWriter::new(target);
@@ -144,18 +220,15 @@ impl Sink {
         Ok(())
     }
 
-    fn finish(mut self, numbers: Numbers) -> Result<()> {
+    fn finish(mut self, numbers: Numbers, narrow: &[&str]) -> Result<()> {
         match self.writer.take() {
             Some(Writer::Table(mut target)) => {
                 // A command that says how much it found needs no header over nothing.
                 let is_bare = numbers == Numbers::Rounded && self.kept.iter().all(|batch| batch.num_rows() == 0);
                 if let Some(schema) = self.schema.as_ref().filter(|schema| !schema.fields().is_empty() && !is_bare) {
-                    let width = if self.file.is_none() && console::Term::stdout().is_term() {
-                        console::Term::stdout().size_checked().map(|(_, width)| width)
-                    } else {
-                        None
-                    };
-                    target.write_all(table::render(schema, &self.kept, numbers, width)?.as_bytes())?;
+                    let text = table::render(schema, &self.kept, numbers, self.width, narrow)?;
+                    let is_file = self.file.is_some();
+                    target.write_all(if is_file { console::strip_ansi_codes(&text) } else { text.into() }.as_bytes())?;
                 }
                 target.flush()?;
             }
@@ -177,20 +250,7 @@ impl Sink {
             }
             None => {}
         }
-        if let Some((path, unfinished)) = self.file.as_ref().filter(|(path, unfinished)| path != unfinished) {
-            fs::rename(unfinished, path).map_err(|source| Error::File { path: path.clone(), source })?;
-        }
-        self.file = None;
-        Ok(())
-    }
-}
-
-impl Drop for Sink {
-    /// What was not finished leaves no half file behind.
-    fn drop(&mut self) {
-        if let Some((_, unfinished)) = self.file.as_ref().filter(|(path, unfinished)| path != unfinished) {
-            let _ = fs::remove_file(unfinished);
-        }
+        self.file.take().map_or(Ok(()), NewFile::finish)
     }
 }
 

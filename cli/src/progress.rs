@@ -11,40 +11,85 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use stockscan_engine::{Engine, InterruptHandle, Result};
+use stockscan_engine::{Engine, Error, InterruptHandle, Result};
 
 use crate::arguments::Global;
+
+/// What Ctrl-C interrupts.
+static RUNNING: Mutex<Option<Arc<InterruptHandle>>> = Mutex::new(None);
+/// How often Ctrl-C was pressed since.
+static PRESSED: AtomicUsize = AtomicUsize::new(0);
 
 /// Does some work on the engine; after a second, a bar on the terminal's standard error says how far it is.
 pub(crate) fn shown<T>(engine: &Engine, global: &Global, text: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     stop_on_interrupt(engine);
+    with_bar(engine, global, &Mutex::new(text.to_owned()), &AtomicUsize::new(0), 1, work)
+}
+
+/// Does work in parts, one after the other, until one fails, or Ctrl-C is pressed, be it between two of them. Says how many are done, and why
+/// it ended if these are not all.
+pub(crate) fn shown_in_parts(
+    engine: &Engine,
+    global: &Global,
+    text: &str,
+    parts: usize,
+    mut work: impl FnMut(usize) -> Result<()>,
+) -> Result<(usize, Option<Error>)> {
+    stop_on_interrupt(engine);
+    let message = Mutex::new(text.to_owned());
+    let done = AtomicUsize::new(0);
+    with_bar(engine, global, &message, &done, parts, || {
+        for part in 0..parts {
+            *message.lock().unwrap_or_else(PoisonError::into_inner) = format!("{text} {} of {parts}", part + 1);
+            let outcome = if PRESSED.load(Ordering::Relaxed) > 0 { Err(Error::Interrupted) } else { work(part) };
+            if let Err(error) = outcome {
+                return Ok((part, Some(error)));
+            }
+            done.store(part + 1, Ordering::Relaxed);
+        }
+        Ok((parts, None))
+    })
+}
+
+/// Does some work of so many parts; after a second there is a bar.
+fn with_bar<T>(
+    engine: &Engine,
+    global: &Global,
+    message: &Mutex<String>,
+    done: &AtomicUsize,
+    parts: usize,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
     if global.quiet || !console::Term::stderr().is_term() {
         return work();
     }
     let connection = engine.connection();
     let handle = connection.progress_handle();
     connection.set_query_progress_tracking(true)?;
-    let (done, watch) = mpsc::channel::<()>();
+    let (end, watch) = mpsc::channel::<()>();
     thread::scope(|scope| {
         scope.spawn(move || {
             if watch.recv_timeout(Duration::from_secs(1)) != Err(mpsc::RecvTimeoutError::Timeout) {
                 return;
             }
-            let bar = ProgressBar::new(100);
+            let bar = ProgressBar::new(parts as u64 * 100);
             let style = ProgressStyle::with_template("{spinner} {msg} {wide_bar} {percent:>3} % {elapsed}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar.set_message(text.to_owned());
             while watch.recv_timeout(Duration::from_millis(100)) == Err(mpsc::RecvTimeoutError::Timeout) {
+                bar.set_message(message.lock().unwrap_or_else(PoisonError::into_inner).clone());
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a percentage")]
-                if let Some(percentage) = handle.query_progress().percentage() {
-                    bar.set_position(percentage as u64);
+                let of_part = handle.query_progress().percentage().map(|percentage| percentage.clamp(0.0, 100.0) as u64);
+                let before = done.load(Ordering::Relaxed) as u64 * 100;
+                // A query of which nothing is known yet leaves the bar where it is.
+                if of_part.is_some() || before > bar.position() {
+                    bar.set_position(before + of_part.unwrap_or_default());
                 }
                 bar.tick();
             }
             bar.finish_and_clear();
         });
         let outcome = work();
-        drop(done);
+        drop(end);
         outcome
     })
 }
@@ -52,8 +97,6 @@ pub(crate) fn shown<T>(engine: &Engine, global: &Global, text: &str, work: impl 
 /// Ctrl-C interrupts the query that is running; a second one during the same query ends the process.
 pub(crate) fn stop_on_interrupt(engine: &Engine) {
     static SET: Once = Once::new();
-    static RUNNING: Mutex<Option<Arc<InterruptHandle>>> = Mutex::new(None);
-    static PRESSED: AtomicUsize = AtomicUsize::new(0);
     PRESSED.store(0, Ordering::Relaxed);
     *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) = Some(engine.interrupt_handle());
     SET.call_once(|| {

@@ -1,8 +1,11 @@
 //! Rows as a table for people: aligned, numbers to the right, as wide as the terminal allows.
 
+use std::sync::Arc;
+
 use arrow::{
     array::{Array, AsArray, RecordBatch},
     datatypes::{DataType, FieldRef, Float64Type, Int64Type, SchemaRef},
+    error::ArrowError,
     util::display::{ArrayFormatter, FormatOptions},
 };
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
@@ -17,23 +20,26 @@ pub(crate) enum Numbers {
     Exact,
 }
 
-/// The table's text. `width` is the terminal's; where the columns don't fit, each row becomes a block of lines.
-pub(crate) fn render(schema: &SchemaRef, batches: &[RecordBatch], numbers: Numbers, width: Option<u16>) -> Result<String> {
-    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    let mut rows = Vec::new();
-    for batch in batches {
-        let columns = batch.columns().iter().map(|column| texts(column.as_ref(), numbers)).collect::<Result<Vec<_>>>()?;
-        for row in 0..batch.num_rows() {
-            rows.push(columns.iter().map(|column| column[row].clone()).collect::<Vec<_>>());
+/// The table's text. `width` is the terminal's; where the columns don't fit, only those of `narrow` are there, if any are named, and where these
+/// don't fit either, each row becomes a block of lines.
+pub(crate) fn render(schema: &SchemaRef, batches: &[RecordBatch], numbers: Numbers, width: Option<u16>, narrow: &[&str]) -> Result<String> {
+    if let Some(width) = width.filter(|_| !narrow.is_empty()) {
+        if !fits(schema, batches, numbers, width)? {
+            let places: Vec<usize> = narrow.iter().filter_map(|name| schema.index_of(name).ok()).collect();
+            let unfit = |error: ArrowError| Error::Database(error.to_string());
+            let schema = Arc::new(schema.project(&places).map_err(unfit)?);
+            let batches = batches.iter().map(|batch| batch.project(&places).map_err(unfit)).collect::<Result<Vec<_>>>()?;
+            return render(&schema, &batches, numbers, Some(width), &[]);
         }
     }
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    let rows = rows_of(batches, numbers)?;
     let headers: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let fits = |headers: &[String], gap: u16| width.is_none_or(|width| natural_width(headers, &rows, gap) <= usize::from(width));
     if fits(&headers, 2) {
         return Ok(aligned(&headers, &rows, schema, 2, None));
     }
-    // Long names are what makes scans wide: they may stand on several lines.
-    let stacked: Vec<String> = headers.iter().map(|name| name.replace('_', "\n")).collect();
+    let stacked = stacked(schema);
     for gap in [2, 1] {
         if fits(&stacked, gap) {
             return Ok(aligned(&stacked, &rows, schema, gap, None));
@@ -48,6 +54,27 @@ pub(crate) fn render(schema: &SchemaRef, batches: &[RecordBatch], numbers: Numbe
         }
         _ => Ok(blocks(&names, &rows)),
     }
+}
+
+/// Whether all columns have room side by side.
+pub(crate) fn fits(schema: &SchemaRef, batches: &[RecordBatch], numbers: Numbers, width: u16) -> Result<bool> {
+    Ok(natural_width(&stacked(schema), &rows_of(batches, numbers)?, 1) <= usize::from(width))
+}
+
+fn rows_of(batches: &[RecordBatch], numbers: Numbers) -> Result<Vec<Vec<String>>> {
+    let mut rows = Vec::new();
+    for batch in batches {
+        let columns = batch.columns().iter().map(|column| texts(column.as_ref(), numbers)).collect::<Result<Vec<_>>>()?;
+        for row in 0..batch.num_rows() {
+            rows.push(columns.iter().map(|column| column[row].clone()).collect::<Vec<_>>());
+        }
+    }
+    Ok(rows)
+}
+
+/// Long names are what makes scans wide: they may stand on several lines.
+fn stacked(schema: &SchemaRef) -> Vec<String> {
+    schema.fields().iter().map(|field| field.name().replace('_', "\n")).collect()
 }
 
 /// The width of the columns side by side, so many spaces apart.

@@ -99,7 +99,7 @@ fn examples_in_the_help_run() -> Outcome {
         echo \"FROM scanners();\" > script.sql";
     assert_success(&shell(prepare, folder.path())?, "preparing");
     let mut count = 0;
-    for command in ["demo", "run", "list", "new", "sql", "ingest", "check"] {
+    for command in ["demo", "run", "backtest", "optimize", "list", "new", "sql", "ingest", "check"] {
         let help = shell(&format!("scanner {command} --help"), folder.path())?;
         assert_success(&help, command);
         let text = String::from_utf8(help.stdout)?;
@@ -110,6 +110,6 @@ fn examples_in_the_help_run() -> Outcome {
             count += 1;
         }
     }
-    assert!(count >= 10, "{count}");
+    assert!(count >= 20, "{count}");
     Ok(())
 }

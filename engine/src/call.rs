@@ -2,7 +2,7 @@
 
 use duckdb::types::{TimeUnit, Value};
 
-use crate::{Engine, Error, Query, Result, error::nearest};
+use crate::{Engine, Error, Parameter, Query, Result, Signature, error::nearest};
 
 /// A named argument as text or as a value.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,17 +51,9 @@ impl Engine {
     /// [`Error::UnknownFunction`], [`Error::UnknownParameter`] with the nearest name, [`Error::MissingArgument`].
     pub fn call(&self, function: &str, arguments: &[(String, Argument)]) -> Result<Call> {
         let signature = self.signature(function)?;
-        let known: Vec<String> = signature.parameters.iter().map(|(name, _)| name.clone()).collect();
-        if let Some((given, _)) = arguments.iter().find(|(given, _)| !known.contains(given)) {
-            let suggestion = nearest(given, known.iter().map(String::as_str));
-            return Err(Error::UnknownParameter { function: function.to_owned(), given: given.clone(), suggestion, known });
-        }
-        let documented = match function.strip_prefix("scan_") {
-            Some(scanner) if arguments.iter().any(|(_, argument)| matches!(argument, Argument::Text(_))) => {
-                self.scanner_parameters(scanner)?
-            }
-            _ => Vec::new(),
-        };
+        check_names(&signature, arguments.iter().map(|(name, _)| name.as_str()))?;
+        let has_texts = arguments.iter().any(|(_, argument)| matches!(argument, Argument::Text(_)));
+        let documented = if has_texts { self.documented(function)? } else { Vec::new() };
         let mut checked = Vec::new();
         for (name, default) in &signature.parameters {
             // The last one given counts, as on any command line.
@@ -82,10 +74,43 @@ impl Engine {
         }
         Ok(Call { function: function.to_owned(), arguments: checked })
     }
+
+    /// Texts as values for parameters of a function, to be handed to another one that calls it. Of a name given twice the last one counts.
+    ///
+    /// # Errors
+    /// [`Error::UnknownFunction`], [`Error::UnknownParameter`] with the nearest name.
+    pub fn values(&self, function: &str, given: &[(String, String)]) -> Result<Vec<(String, Value)>> {
+        check_names(&self.signature(function)?, given.iter().map(|(name, _)| name.as_str()))?;
+        let documented = if given.is_empty() { Vec::new() } else { self.documented(function)? };
+        let mut values: Vec<(String, Value)> = Vec::new();
+        for (name, text) in given {
+            let sql_type = documented.iter().find(|parameter| parameter.name == *name).and_then(|parameter| parameter.sql_type.as_deref());
+            values.retain(|(other, _)| other != name);
+            values.push((name.clone(), value_of(text, sql_type)));
+        }
+        Ok(values)
+    }
+
+    /// What is documented of a function's parameters: of a scanner's, that is.
+    fn documented(&self, function: &str) -> Result<Vec<Parameter>> {
+        function.strip_prefix("scan_").map_or_else(|| Ok(Vec::new()), |scanner| self.scanner_parameters(scanner))
+    }
+}
+
+fn check_names<'a>(signature: &Signature, mut names: impl Iterator<Item = &'a str>) -> Result<()> {
+    let known: Vec<String> = signature.parameters.iter().map(|(name, _)| name.clone()).collect();
+    match names.find(|given| !known.iter().any(|name| name == given)) {
+        Some(given) => {
+            let suggestion = nearest(given, known.iter().map(String::as_str));
+            Err(Error::UnknownParameter { function: signature.function.clone(), given: given.to_owned(), suggestion, known })
+        }
+        None => Ok(()),
+    }
 }
 
 /// Reads a text as a documented type, or by its looks. What does not fit stays a text: the function's guard says what is wrong with it.
-fn value_of(text: &str, sql_type: Option<&str>) -> Value {
+#[must_use]
+pub fn value_of(text: &str, sql_type: Option<&str>) -> Value {
     let text = text.trim();
     if text.eq_ignore_ascii_case("null") {
         return Value::Null;
@@ -107,7 +132,8 @@ fn value_of(text: &str, sql_type: Option<&str>) -> Value {
 }
 
 /// A name as SQL text.
-pub(crate) fn quoted(name: &str) -> String {
+#[must_use]
+pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
@@ -136,6 +162,10 @@ pub(crate) fn literal(value: &Value) -> String {
         Value::Decimal(value) => value.to_string(),
         Value::Text(text) => quoted_text(text),
         Value::List(items) => format!("[{}]", items.iter().map(literal).collect::<Vec<_>>().join(", ")),
+        Value::Struct(fields) => {
+            let fields = fields.iter().map(|(name, value)| format!("{}: {}", plain(name), literal(value)));
+            format!("{{{}}}", fields.collect::<Vec<_>>().join(", "))
+        }
         Value::Timestamp(TimeUnit::Microsecond, microseconds) => format!("make_timestamp({microseconds})"),
         other => format!("{other:?}"),
     }
@@ -167,5 +197,8 @@ mod tests {
     #[test]
     fn written_out_texts_cannot_end_their_quotes() {
         assert_eq!(literal(&Value::Text("x'); DROP TABLE bars; --".to_owned())), "'x''); DROP TABLE bars; --'");
+        let fields =
+            vec![("min_price".to_owned(), Value::List(vec![Value::Double(1.5), Value::Null])), ("a\"b".to_owned(), Value::BigInt(2))];
+        assert_eq!(literal(&Value::Struct(fields.into())), "{min_price: [1.5, NULL], \"a\"\"b\": 2}");
     }
 }

@@ -3,7 +3,7 @@
 use duckdb::{Row, types::Value};
 use sqlparser::{ast::Statement, dialect::DuckDbDialect, parser::Parser};
 
-use crate::{Engine, Error, Result, error::nearest};
+use crate::{Engine, Error, Result, call::quoted, error::nearest, own_scanners::is_built_in};
 
 /// A scanner as `scanners()` lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +39,17 @@ pub struct Parameter {
     pub unit: Option<String>,
     /// What it means.
     pub doc: Option<String>,
+}
+
+/// A column of a table macro's result, as its documentation has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Unit of its values, if it has one.
+    pub unit: Option<String>,
+    /// What they mean.
+    pub meaning: String,
 }
 
 /// A table macro's parameters in order, each with its default as SQL text; `None`: required.
@@ -125,11 +136,10 @@ impl Engine {
     /// # Errors
     /// [`Error::UnknownFunction`] with the nearest name.
     pub fn signature(&self, function: &str) -> Result<Signature> {
-        let quoted = function.replace('"', "\"\"");
-        let refusal = self.connection.prepare(&format!("FROM \"{quoted}\"(no_such_parameter_ := 0)")).err();
+        let quoted = quoted(function);
+        let refusal = self.connection.prepare(&format!("FROM {quoted}(no_such_parameter_ := 0)")).err();
         let message = refusal.map(|error| error.to_string()).unwrap_or_default();
-        let candidate =
-            message.lines().map(str::trim).find(|line| line.starts_with(function) || line.starts_with(&format!("\"{quoted}\"")));
+        let candidate = message.lines().map(str::trim).find(|line| line.starts_with(function) || line.starts_with(&quoted));
         match candidate.and_then(|line| parse_signature(function, line)) {
             Some(signature) => Ok(signature),
             None => {
@@ -138,6 +148,45 @@ impl Engine {
                 Err(Error::UnknownFunction { kind: "function", given: function.to_owned(), suggestion, known })
             }
         }
+    }
+
+    /// The documented columns of a function that is built in.
+    ///
+    /// # Errors
+    /// What DuckDB says.
+    pub fn columns_of_built_in(&self, function: &str) -> Result<Vec<Column>> {
+        let mut statement = self.connection.prepare(
+            "SELECT coalesce(any_value(description), '') FROM duckdb_functions() WHERE function_name = ? AND function_type = 'table_macro' AND internal",
+        )?;
+        let description: String = statement.query_row([function], |row| row.get(0))?;
+        Ok(description.lines().filter_map(|line| line.strip_prefix("@column ")?.split_once(' ')).map(read_column).collect())
+    }
+
+    /// The statement that makes a scanner's macro, if it is none of those built in: what grids need to know of it.
+    ///
+    /// # Errors
+    /// [`Error::UnknownFunction`], or what DuckDB says.
+    pub fn create_macro(&self, function: &str) -> Result<Option<String>> {
+        if is_built_in(function) {
+            return Ok(None);
+        }
+        let parameters = self.signature(function)?.parameters.into_iter().map(|(name, default)| {
+            let default = default.map_or(String::new(), |default| format!(" := {default}"));
+            format!("{}{default}", quoted(&name))
+        });
+        let parameters: Vec<String> = parameters.collect();
+        Ok(Some(format!("CREATE MACRO {}({}) AS TABLE {}", quoted(function), parameters.join(", "), self.definition(function)?)))
+    }
+
+    /// Whether a macro of the user's has the name of a function that is built in, and is what this name calls.
+    ///
+    /// # Errors
+    /// What DuckDB says.
+    pub fn hides_built_in(&self, function: &str) -> Result<bool> {
+        let mut statement = self.connection.prepare(
+            "SELECT count(*) > 0 FROM duckdb_functions() WHERE function_name = ? AND function_type = 'table_macro' AND NOT internal",
+        )?;
+        Ok(is_built_in(function) && statement.query_row([function], |row| row.get(0))?)
     }
 
     /// Names of all table macros, Stockscan's and the user's.
@@ -167,6 +216,17 @@ impl Engine {
         }
         Ok(self.connection.query_row(&format!("SELECT {sql}"), [], |row| row.get(0))?)
     }
+}
+
+/// A column's name, and `%, winners of trades.`
+fn read_column((name, text): (&str, &str)) -> Column {
+    const UNITS: [&str; 6] = ["%", "currency", "minutes", "points", "times", "times a year"];
+    let text = text.trim_end_matches('.');
+    let (unit, meaning) = match text.split_once(", ") {
+        Some((unit, meaning)) if UNITS.contains(&unit) => (Some(unit.to_owned()), meaning),
+        _ => (None, text),
+    };
+    Column { name: name.to_owned(), unit, meaning: meaning.to_owned() }
 }
 
 /// `scan_mine(scan_date, cutoff_time := '09:50')`, as the binder prints it.

@@ -121,6 +121,9 @@ pub enum Error {
     /// Interrupted by the caller.
     #[error("interrupted")]
     Interrupted,
+    /// Ended before its end: what there was time for.
+    #[error("{0}")]
+    Stopped(String),
     /// Anything else that DuckDB reports.
     #[error("{0}")]
     Database(String),

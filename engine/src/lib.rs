@@ -13,8 +13,8 @@ mod own_scanners;
 mod query;
 mod session;
 
-pub use call::{Argument, Call};
-pub use catalogue::{Parameter, Scanner, Signature};
+pub use call::{Argument, Call, quoted, value_of};
+pub use catalogue::{Column, Parameter, Scanner, Signature};
 pub use duckdb::{Connection, InterruptHandle, ProgressHandle, types::Value};
 pub use error::{Error, Result, nearest};
 pub use funnel::{Funnel, Step};

@@ -25,11 +25,23 @@ impl Engine {
     /// # Errors
     /// [`crate::Error::MissingSource`], or what DuckDB says.
     pub fn latest_session(&self, arguments: &[(String, Argument)]) -> Result<Option<String>> {
+        self.outermost_session("DESC", arguments)
+    }
+
+    /// The first session of the source with bars that can be scanned; `None` if it has none. `arguments` as above.
+    ///
+    /// # Errors
+    /// [`crate::Error::MissingSource`], or what DuckDB says.
+    pub fn first_session(&self, arguments: &[(String, Argument)]) -> Result<Option<String>> {
+        self.outermost_session("ASC", arguments)
+    }
+
+    fn outermost_session(&self, order: &str, arguments: &[(String, Argument)]) -> Result<Option<String>> {
         let days = [("first_date", FIRST), ("last_date", LAST)].map(|(name, day)| (name.to_owned(), Argument::Text(day.to_owned())));
         let bars = self.call("session_bars", &[&days, arguments].concat())?.query();
         // Through the order of ts, so that DuckDB reads the end of the data only.
         self.text(Query {
-            sql: format!("SELECT CAST(bar.session_date AS VARCHAR) FROM ({}) AS bar ORDER BY bar.ts DESC LIMIT 1", bars.sql),
+            sql: format!("SELECT CAST(bar.session_date AS VARCHAR) FROM ({}) AS bar ORDER BY bar.ts {order} LIMIT 1", bars.sql),
             ..bars
         })
     }

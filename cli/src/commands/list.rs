@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use stockscan_engine::{Query, Result};
 
-use super::{Access, open, text};
+use super::{Access, open, text, wrapped};
 use crate::{
     arguments::{Format, Global, List},
     output,
@@ -66,24 +66,4 @@ pub(crate) fn run(global: &Global, list: &List) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Breaks a paragraph into lines.
-fn wrapped(text: &str, width: usize, indent: &str) -> String {
-    let mut lines = vec![indent.to_owned()];
-    for word in text.split_whitespace() {
-        let line = lines.last_mut();
-        if let Some(line) = line {
-            let is_empty = line.trim().is_empty();
-            if !is_empty && line.chars().count() + 1 + word.chars().count() > width {
-                lines.push(format!("{indent}{word}"));
-            } else {
-                if !is_empty {
-                    line.push(' ');
-                }
-                line.push_str(word);
-            }
-        }
-    }
-    lines.join("\n")
 }

@@ -1,13 +1,16 @@
 //! One module per command, and how they open the database.
 
+pub(crate) mod backtest;
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod ingest;
 pub(crate) mod list;
 pub(crate) mod new;
+pub(crate) mod optimize;
 pub(crate) mod run;
 pub(crate) mod sql;
+mod trading;
 
 use std::path::{Path, PathBuf};
 
@@ -135,6 +138,15 @@ pub(crate) fn market(engine: &Engine, code: &str) -> Result<Market> {
     Err(Error::Invalid(format!("--market {code}: no such preset; expected one of {known}")))
 }
 
+/// The names that `--symbols` gives.
+pub(crate) fn symbol_list(given: &str) -> Result<Value> {
+    let symbols: Vec<Value> = given.split(',').map(str::trim).filter(|symbol| !symbol.is_empty()).map(text).collect();
+    if symbols.is_empty() {
+        return Err(Error::Invalid("--symbols names no symbol; expected names with commas between, such as --symbols INFY,TCS".to_owned()));
+    }
+    Ok(Value::List(symbols))
+}
+
 /// A text argument of a call.
 pub(crate) fn text(value: &str) -> Value {
     Value::Text(value.to_owned())
@@ -148,4 +160,32 @@ pub(crate) fn single(engine: &Engine, sql: &str) -> Result<String> {
 /// `1 bar`, `2 bars`, `1,234 bars`.
 pub(crate) fn counted(count: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(&count.to_string()), if count == 1 { "" } else { "s" })
+}
+
+/// A line on standard error, broken between words where that is a terminal.
+pub(crate) fn say(text: &str) {
+    match console::Term::stderr().size_checked().filter(|_| console::Term::stderr().is_term()) {
+        Some((_, width)) => eprintln!("{}", wrapped(text, usize::from(width), "")),
+        None => eprintln!("{text}"),
+    }
+}
+
+/// Breaks a paragraph into lines.
+pub(crate) fn wrapped(text: &str, width: usize, indent: &str) -> String {
+    let mut lines = vec![indent.to_owned()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut();
+        if let Some(line) = line {
+            let is_empty = line.trim().is_empty();
+            if !is_empty && console::measure_text_width(line) + 1 + console::measure_text_width(word) > width {
+                lines.push(format!("{indent}{word}"));
+            } else {
+                if !is_empty {
+                    line.push(' ');
+                }
+                line.push_str(word);
+            }
+        }
+    }
+    lines.join("\n")
 }

@@ -7,7 +7,7 @@ use std::{
 
 use stockscan_engine::{Argument, Call, Engine, Error, Funnel, Result, Value};
 
-use super::{Access, counted, market, no_usable_bars, open, same_bars, text};
+use super::{Access, counted, market, no_usable_bars, open, same_bars, symbol_list, text};
 use crate::{
     arguments::{Global, Run},
     output, progress,
@@ -69,13 +69,7 @@ fn call(engine: &Engine, global: &Global, run: &Run) -> Result<Call> {
         set("session_end", text(&hours.session_end));
     }
     if let Some(symbols) = &run.symbols {
-        let symbols: Vec<Value> = symbols.split(',').map(str::trim).filter(|symbol| !symbol.is_empty()).map(text).collect();
-        if symbols.is_empty() {
-            return Err(Error::Invalid(
-                "--symbols names no symbol; expected names with commas between, such as --symbols INFY,TCS".to_owned(),
-            ));
-        }
-        set("symbols", Value::List(symbols));
+        set("symbols", symbol_list(symbols)?);
     }
     let date = match &run.date {
         Some(date) => date.clone(),
