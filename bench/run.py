@@ -6,6 +6,7 @@ usage: run.py [--data FILE.parquet] [--symbols N] [--sessions N] [--only NAME] [
 import argparse
 import csv
 import hashlib
+import importlib.util
 import io
 import json
 import math
@@ -27,6 +28,7 @@ EXTENSION = os.environ.get("STOCKSCAN_EXTENSION", str(HERE.parent / "dist" / "st
 SCANNER = os.environ.get("STOCKSCAN_SCANNER")
 BARE_LOOP = os.environ.get("STOCKSCAN_BARE_LOOP")
 ROW_GROUP = 122_880
+YEAR = 251
 BAR_COLUMNS = ["symbol", "ts", "open", "high", "low", "close", "volume"]
 
 # The scanner's own defaults, and settings that let through whatever is above its range: three rows prove little.
@@ -190,8 +192,8 @@ def fastest(seconds: dict[str, list[float]], names) -> str:
 class Bench:
     """The sections. Each is a method; its name is what --only takes."""
 
-    def __init__(self, market: Market, report: Report, repetitions: int):
-        self.market, self.report, self.repetitions = market, report, repetitions
+    def __init__(self, market: Market, report: Report, arguments: argparse.Namespace):
+        self.market, self.report, self.arguments, self.repetitions = market, report, arguments, arguments.repetitions
         self.connection = market.connection
 
     def rows(self, sql: str) -> list[tuple]:
@@ -323,23 +325,27 @@ class Bench:
     def memory(self):
         """Peak memory of the range in a process of its own"""
         sql = scan(settings_of(self.market.range, DEFAULTS))
-        expected = [[str(value) for value in row] for row in self.rows(sql)]
         for limit in (None, "1GB"):
             label = f"{len(self.market.range)} sessions of {self.market.rows:,} bars, " + (f"memory_limit {limit}" if limit else "no limit")
-            done = subprocess.run(
-                [sys.executable, HERE / "peak_memory.py", self.market.extension, self.market.database, sql, *filter(None, [limit])],
-                capture_output=True, text=True,
-            )
-            if done.returncode != 0:
-                self.report.fail(f"{label}: {done.stderr.strip()[-500:]}")
-                continue
-            found = json.loads(done.stdout)
-            # Neither threads nor memory change a digit, so that texts are compared.
-            if found["answer"] != expected:
-                self.report.fail(f"{label}: another answer than without: {found['rows']} and {len(expected)} rows")
-                continue
-            gibibytes = found["bytes"] / 2**30
-            self.report.figure(label, gibibytes, " GiB", "below 1 GiB", gibibytes < 1)
+            self.peak_memory(label, sql, self.market, limit, 1)
+
+    def peak_memory(self, label: str, sql: str, market: Market, limit: str | None, most: int):
+        """The most memory that a statement takes in a process of its own, and that it gives the same rows there."""
+        expected = [[str(value) for value in row] for row in market.connection.execute(sql).fetchall()]
+        done = subprocess.run(
+            [sys.executable, HERE / "peak_memory.py", market.extension, market.database, sql, *filter(None, [limit])],
+            capture_output=True, text=True,
+        )
+        if done.returncode != 0:
+            self.report.fail(f"{label}: {done.stderr.strip()[-500:]}")
+            return
+        found = json.loads(done.stdout)
+        # Neither threads nor memory change a digit, so that texts are compared.
+        if found["answer"] != expected:
+            self.report.fail(f"{label}: another answer than without: {found['rows']} and {len(expected)} rows")
+            return
+        gibibytes = found["bytes"] / 2**30
+        self.report.figure(label, gibibytes, " GiB", f"below {most} GiB", gibibytes < most)
 
     def scanners(self):
         """Every scanner against the plain aggregate of the same columns of the same rows"""
@@ -610,7 +616,88 @@ class Bench:
         with duckdb.connect(str(database), read_only=True) as connection:
             return connection.execute(f"SELECT count(*), sum(hash({', '.join(BAR_COLUMNS)})) FROM bars").fetchone()
 
-    SECTIONS = [one_session, range_of_sessions, polars, session_against_range, scanners, indicators, plan, memory, command, ingest]
+    def backtest(self):
+        """A year of minute bars: scan, backtest, a thousand combinations; against Polars, pandas and vectorbt"""
+        import backtests
+
+        # The year has sessions of its own to look back on.
+        market = self.market
+        if not self.arguments.data and self.arguments.sessions < YEAR:
+            market = Market(argparse.Namespace(**vars(self.arguments) | {"sessions": YEAR}), self.market.cache, self.market.extension)
+        rows, sessions = (lambda sql: market.connection.execute(sql).fetchall()), market.sessions[5:]
+        settings = settings_of(sessions, DEFAULTS)
+        dates = f"'{sessions[0]}', '{sessions[-1]}'"
+        exits = f"stop_loss_pct := {backtests.STOP}, target_pct := {backtests.TARGET}, cost_bps := {backtests.COST_BPS}, max_positions := 10000"
+        backtest = f"backtest('breakout', {dates}, {exits})"
+        self.report.line("bars", f"{market.rows:,}", f"{len(sessions)} sessions, {rows(f'SELECT count(*) FROM {backtest}')[0][0]} trades")
+
+        trades = f"SELECT scan_date, symbol, exit_ts, exit_reason, net_return_pct FROM {backtest} ORDER BY scan_date, symbol"
+        from_parquet = trades.replace(exits, f"{exits}, source := {literal(market.parquet)}")
+        expected = rows(trades)
+        others = {"Polars": lambda: backtests.polars(market.parquet, settings), "pandas": lambda: backtests.pandas(market.parquet, settings)}
+        for name, answer in others.items():
+            given = answer()
+            self.report.check(f"{name}: the same trades", same(expected, given), "" if same(expected, given) else difference(expected, given))
+
+        grid = (
+            "{breakout_volume_ratio: list_transform(range(10), lambda x: 1 + x * 0.2), resistance_break_pct: list_transform(range(10), "
+            "lambda x: x * 0.1), min_price: list_transform(range(10), lambda x: 20 * x)}"
+        )
+        statements = {
+            "scan": f"FROM scan_breakout('{sessions[0]}', end_date := '{sessions[-1]}')",
+            "backtest": f"FROM {backtest}",
+            "backtest_summary": f"FROM backtest_summary('breakout', {dates}, {exits})",
+            "grid_trades, 1,000 combinations": f"SELECT count(*) FROM grid_trades('breakout', {dates}, {grid})",
+            "optimize, 1,000 combinations": f"SELECT count(*), max(sharpe) FROM optimize('breakout', {dates}, {grid}, folds := 1)",
+            "optimize, with a walk-forward of 4": f"SELECT count(*), max(sharpe) FROM optimize('breakout', {dates}, {grid})",
+        }
+        seconds = measure({name: lambda sql=sql: rows(sql) for name, sql in statements.items()}, max(2, self.repetitions // 3))
+        for name in statements:
+            self.report.line(name, median_ms(seconds[name]))
+        for name, to, most in [
+            ("backtest", "scan", 1.5),
+            ("grid_trades, 1,000 combinations", "backtest", 2),
+            ("optimize, 1,000 combinations", "backtest_summary", 2),
+        ]:
+            value = ratio(seconds[name], seconds[to])
+            self.report.figure(f"{name} to {to}", value, "x", f"at most {most}x", value <= most)
+        value = ratio(seconds["optimize, with a walk-forward of 4"], seconds["backtest_summary"])
+        self.report.line("optimize, with a walk-forward of 4, to backtest_summary", f"{value:.2f}x", "seven backtests of each combination")
+
+        seconds = measure({"backtest": lambda: rows(from_parquet)} | others, 2)
+        self.report.line("backtest over Parquet", median_ms(seconds["backtest"]))
+        for name in others:
+            value = ratio(seconds[name], seconds["backtest"])
+            self.report.figure(f"{name} to backtest over Parquet", value, "x", "at least 5x", value >= 5, median_ms(seconds[name]))
+
+        for limit in ("4GB", "1GB"):
+            self.peak_memory(f"optimize, 1,000 combinations, memory_limit {limit}", statements["optimize, 1,000 combinations"], market, limit, 4)
+        self.against_vectorbt(market, sessions, rows)
+
+    def against_vectorbt(self, market: Market, sessions: list[str], rows):
+        """Entries at an open and exits at a close of the year's breakouts: what vectorbt can do without the rules of a bar."""
+        import backtests
+        import pandas
+
+        if not importlib.util.find_spec("vectorbt"):
+            self.report.line("vectorbt", "not there", "pip install vectorbt==1.2.0 to measure it, too")
+            return
+        connection = market.connection
+        hits = pandas.DataFrame(rows(f"SELECT scan_date, symbol FROM scan_breakout('{sessions[0]}', end_date := '{sessions[-1]}')"), columns=["scan_date", "symbol"])
+        connection.register("hits", hits)
+        statement = f"SELECT symbol, entry_ts, exit_ts, net_return_pct FROM outcomes('hits', cost_bps := {backtests.COST_BPS}, start_date := '{sessions[0]}')"
+        trades = connection.execute(statement).df()
+        prices = backtests.wide(market.parquet, sessions)
+        ours = {(row.entry_ts, row.symbol): row.net_return_pct for row in trades.itertuples()}
+        theirs = backtests.vectorbt(prices, trades)
+        agree = ours.keys() == theirs.keys() and all(math.isclose(ours[key], theirs[key], rel_tol=1e-6, abs_tol=1e-9) for key in ours)
+        self.report.check("vectorbt: the same returns", agree, f"{len(ours)} and {len(theirs)} trades")
+        seconds = measure({"outcomes": lambda: rows(statement), "vectorbt": lambda: backtests.vectorbt(prices, trades)}, max(2, self.repetitions // 3))
+        value = ratio(seconds["vectorbt"], seconds["outcomes"])
+        self.report.line("outcomes", median_ms(seconds["outcomes"]), "from the table on disk")
+        self.report.figure("vectorbt to outcomes", value, "x", "above 1x", value > 1, f"{median_ms(seconds['vectorbt'])}, wide arrays in memory given")
+
+    SECTIONS = [one_session, range_of_sessions, polars, session_against_range, scanners, indicators, plan, memory, command, ingest, backtest]
 
 
 def reader_of(value):
@@ -638,7 +725,7 @@ def main() -> int:
         market, report = Market(arguments, cache, loaded), Report()
         print(f"{market.rows:,} bars, {len(market.sessions)} sessions from {market.sessions[0]} to {market.sessions[-1]}; "
               f"range of {len(market.range)} sessions; {os.cpu_count()} processors")
-        bench = Bench(market, report, arguments.repetitions)
+        bench = Bench(market, report, arguments)
         for section in Bench.SECTIONS:
             if arguments.only and section.__name__ not in arguments.only:
                 continue

@@ -7,7 +7,10 @@ use std::ops::ControlFlow;
 
 use duckdb_neo::{Result, extension::Extension};
 use sqlparser::{
-    ast::{Expr, FunctionArguments, Value, Visit, Visitor},
+    ast::{
+        BinaryOperator, CeilFloorKind, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, UnaryOperator,
+        Value, Visit, Visitor,
+    },
     dialect::DuckDbDialect,
     parser::Parser,
 };
@@ -19,6 +22,9 @@ const NAME: &str = "objective_query";
 /// What an objective may call.
 const FUNCTIONS: [&str; 14] =
     ["abs", "ceil", "coalesce", "exp", "floor", "greatest", "least", "ln", "log10", "nullif", "pow", "round", "sign", "sqrt"];
+
+/// Types of what can be compared as a number.
+const NUMBERS: &str = "BOOLEAN|U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DECIMAL.*|FLOAT|DOUBLE|.?NULL.?";
 
 /// Registers it.
 pub(crate) fn register(extension: &Extension) -> Result<()> {
@@ -38,7 +44,7 @@ fn objective_query(arguments: &[Option<&str>]) -> std::result::Result<Option<Str
     let function = arguments[2].unwrap_or(NAME);
     let expected = "expected an expression of the summary's columns, such as sharpe, sortino, mean_return_pct, profit_factor, \
                     hit_rate_pct or sharpe * ln(trades)";
-    let given = arguments[0].unwrap_or("NULL");
+    let Some(given) = arguments[0] else { return Err(format!("{function}: objective is NULL; {expected}")) };
     let refused = |reason: String| format!("{function}: objective '{given}': {reason}; {expected}");
     let mut parser = Parser::new(&DuckDbDialect {}).try_with_sql(given).map_err(|error| refused(error.to_string()))?;
     let expression = parser.parse_expr().map_err(|error| refused(error.to_string()))?;
@@ -50,9 +56,12 @@ fn objective_query(arguments: &[Option<&str>]) -> std::result::Result<Option<Str
         return Err(refused(reason));
     }
     let relation = arguments[1].unwrap_or_default().replace('"', "\"\"");
+    // A text or a date is a mistake, and none that the sessions are asked about.
+    let no_number = refused("it is no number".to_owned()).replace('\'', "''");
     Ok(Some(format!(
-        "SELECT judged.*, CASE WHEN isfinite(CAST(judged.raw_objective AS DOUBLE)) THEN CAST(judged.raw_objective AS DOUBLE) END AS objective \
-         FROM (SELECT one_row.*, {expression} AS raw_objective FROM \"{relation}\" AS one_row) AS judged"
+        "SELECT judged.*, CASE WHEN isfinite(TRY_CAST(judged.raw_objective AS DOUBLE)) THEN TRY_CAST(judged.raw_objective AS DOUBLE) END AS objective \
+         FROM (SELECT one_row.*, {expression} AS raw_objective FROM \"{relation}\" AS one_row) AS judged \
+         WHERE CASE WHEN regexp_full_match(typeof(judged.raw_objective), '{NUMBERS}') THEN true ELSE error('{no_number}') END"
     )))
 }
 
@@ -70,28 +79,61 @@ impl Visitor for Checker {
                 if !FUNCTIONS.contains(&name.as_str()) {
                     return ControlFlow::Break(format!("{name}() is none of {}", FUNCTIONS.join(", ")));
                 }
-                let is_plain = matches!(&function.args, FunctionArguments::List(list) if list.clauses.is_empty())
-                    && function.over.is_none()
-                    && function.filter.is_none()
-                    && function.within_group.is_empty();
-                if is_plain { ControlFlow::Continue(()) } else { ControlFlow::Break(format!("{name}() with more than arguments")) }
+                if is_plain(function) { ControlFlow::Continue(()) } else { ControlFlow::Break(format!("{name}() with more than values")) }
             }
             Expr::Value(value) => match &value.value {
                 Value::Number(..) | Value::Null | Value::Boolean(_) => ControlFlow::Continue(()),
                 other => ControlFlow::Break(format!("{other} is no number")),
             },
-            Expr::Ceil { .. }
-            | Expr::Floor { .. }
-            | Expr::UnaryOp { .. }
-            | Expr::BinaryOp { .. }
+            Expr::UnaryOp { op: UnaryOperator::Plus | UnaryOperator::Minus | UnaryOperator::Not, .. }
+            | Expr::Ceil { field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime), .. }
+            | Expr::Floor { field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime), .. }
             | Expr::Nested(_)
             | Expr::Case { .. }
             | Expr::IsNull(_)
             | Expr::IsNotNull(_)
             | Expr::Between { .. } => ControlFlow::Continue(()),
+            Expr::BinaryOp { op, .. } if is_arithmetic(op) => ControlFlow::Continue(()),
             other => ControlFlow::Break(format!("{other} is not allowed")),
         }
     }
+}
+
+/// Whether a function is called with values and nothing else.
+fn is_plain(function: &Function) -> bool {
+    let FunctionArguments::List(list) = &function.args else { return false };
+    function.over.is_none()
+        && function.filter.is_none()
+        && function.null_treatment.is_none()
+        && function.within_group.is_empty()
+        && matches!(function.parameters, FunctionArguments::None)
+        && list.clauses.is_empty()
+        && list.duplicate_treatment.is_none()
+        && list.args.iter().all(|argument| matches!(argument, FunctionArg::Unnamed(FunctionArgExpr::Expr(_))))
+}
+
+/// Whether an operator makes a number of numbers, or compares them.
+fn is_arithmetic(operator: &BinaryOperator) -> bool {
+    matches!(
+        operator,
+        BinaryOperator::Plus
+            | BinaryOperator::Minus
+            | BinaryOperator::Multiply
+            | BinaryOperator::Divide
+            | BinaryOperator::DuckIntegerDivide
+            | BinaryOperator::Modulo
+            // A power, in DuckDB.
+            | BinaryOperator::BitwiseXor
+            | BinaryOperator::PGExp
+            | BinaryOperator::Gt
+            | BinaryOperator::GtEq
+            | BinaryOperator::Lt
+            | BinaryOperator::LtEq
+            | BinaryOperator::Eq
+            | BinaryOperator::NotEq
+            | BinaryOperator::And
+            | BinaryOperator::Or
+    )
 }
 
 #[cfg(test)]
@@ -126,6 +168,13 @@ mod tests {
             "CAST(sharpe AS VARCHAR)",
             "[sharpe]",
             "ln(trades) FILTER (WHERE true)",
+            "coalesce(*)",
+            "abs(x := 1)",
+            "greatest(DISTINCT sharpe, 1)",
+            "sharpe || trades",
+            "@sharpe",
+            "~trades",
+            "floor(sharpe TO DAY)",
         ] {
             assert!(query(objective).is_err(), "{objective}");
         }

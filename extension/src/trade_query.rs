@@ -7,7 +7,7 @@ mod grid;
 mod lifting;
 mod literal;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use duckdb_neo::enums::FunctionProperty;
 use duckdb_neo::{
@@ -22,6 +22,8 @@ use duckdb_neo::{
     value::Value,
     vector::{Unknown, Vector},
 };
+
+use sqlparser::ast::Expr;
 
 use crate::{
     registry::FUNCTIONS,
@@ -102,7 +104,7 @@ pub(crate) fn register(extension: &Extension) -> Result<()> {
         compute: |arguments| {
             let (Some(scanner), Some(parameter)) = (arguments[0], arguments[1]) else { return Ok(None) };
             let found = known_scanner(&function_name(scanner), arguments[2]).map_err(|message| format!("is_threshold: {message}"))?;
-            Ok(Some(found.is_some_and(|scanner| !scanner.thresholds(&[parameter.to_lowercase()]).is_empty())))
+            Ok(Some(found.is_some_and(|scanner| !scanner.thresholds(&[parameter.to_lowercase()], &[]).is_empty())))
         },
     }
     .register(extension)
@@ -301,30 +303,42 @@ impl Request {
 
         let is_exit = |axis: &Axis| EXITS.contains(&axis.name.as_str());
         let is_scan = |axis: &Axis| !is_exit(axis) || axis.name == "cutoff_time";
-        let candidates: Vec<String> = self.axes.iter().filter(|axis| !is_exit(axis)).map(|axis| axis.name.clone()).collect();
-        let thresholds = scanner.as_ref().map_or_else(Vec::new, |scanner| scanner.thresholds(&candidates));
+        let is_text = |axis: &Axis| axis.values.iter().any(|value| value.starts_with('\''));
+        let names_of = |is_one: &dyn Fn(&Axis) -> bool| -> Vec<String> {
+            self.axes.iter().filter(|axis| is_one(axis)).map(|axis| axis.name.clone()).collect()
+        };
+        let candidates = names_of(&|axis| !is_exit(axis));
+        let thresholds = scanner.as_ref().map_or_else(Vec::new, |scanner| scanner.thresholds(&candidates, &names_of(&is_text)));
         let is_scanned = |axis: &Axis| is_scan(axis) && !thresholds.contains(&axis.name);
 
         // Combinations with the same values of these share a scan, or exits.
         let mut scans = Parts::new(&self.axes, is_scanned);
         let mut exits = Parts::new(&self.axes, is_exit);
-        let rows: Vec<String> = chosen
-            .iter()
-            .enumerate()
-            .map(|(number, indices)| {
-                let values = self.axes.iter().zip(indices).map(|(axis, index)| axis.values[*index].clone());
-                let keys = [number, scans.part(indices), exits.part(indices)].map(|key| key.to_string());
-                format!("({})", keys.into_iter().chain(values).collect::<Vec<_>>().join(", "))
-            })
-            .collect();
+        let mut rows = Vec::with_capacity(chosen.len());
+        let mut of_scans: Vec<Vec<&Vec<usize>>> = Vec::new();
+        for (number, indices) in chosen.iter().enumerate() {
+            let scan = scans.part(indices);
+            of_scans.resize(scans.parts.len(), Vec::new());
+            of_scans[scan].push(indices);
+            let values = self.axes.iter().zip(indices).map(|(axis, index)| axis.values[*index].clone());
+            let keys = [number, scan, exits.part(indices)].map(|key| key.to_string());
+            rows.push(format!("({})", keys.into_iter().chain(values).collect::<Vec<_>>().join(", ")));
+        }
         let names: Vec<String> = self.axes.iter().map(|axis| quoted(&axis.name)).collect();
         let columns: Vec<String> =
             [COMBINATION, "stockscan_scan", "stockscan_exits"].into_iter().map(str::to_owned).chain(names.iter().cloned()).collect();
 
         let mut signals = Vec::new();
+        let mut checks = Vec::new();
         for (part, values) in scans.parts.iter().enumerate() {
-            signals.push(self.signals(part, values, scanner.as_ref(), &thresholds)?);
+            let (signal, guards) = self.signals(part, values, scanner.as_ref(), &thresholds)?;
+            signals.push(signal);
+            for guard in guards {
+                self.check(&guard, &of_scans[part], &mut checks)?;
+            }
         }
+        // Never asked of a row, but when the query is planned: as every guard of a literal.
+        let checked = if checks.is_empty() { String::new() } else { format!(" WHERE coalesce(true, {})", checks.join(", ")) };
         let outcomes: Vec<String> = exits
             .parts
             .iter()
@@ -346,7 +360,7 @@ impl Request {
              FROM stockscan_combinations AS combination \
              LEFT JOIN stockscan_signals AS signal ON signal.{COMBINATION} = combination.{COMBINATION} \
              LEFT JOIN stockscan_outcomes AS outcome ON outcome.stockscan_exits = combination.stockscan_exits \
-             AND outcome.scan_date = signal.scan_date AND outcome.symbol = signal.symbol",
+             AND outcome.scan_date = signal.scan_date AND outcome.symbol = signal.symbol{checked}",
             rows.join(", "),
             columns.join(", "),
             signals.join(" UNION ALL "),
@@ -354,19 +368,37 @@ impl Request {
         ))
     }
 
-    /// The hits of the combinations that share a scan.
+    /// Adds a guard of thresholds, with the values that some combinations have for them.
+    fn check(&self, guard: &Expr, combinations: &[&Vec<usize>], checks: &mut Vec<String>) -> std::result::Result<(), String> {
+        let is_read = |axis: &Axis| lifting::reads_any(guard, std::slice::from_ref(&axis.name));
+        let places: Vec<usize> = self.axes.iter().enumerate().filter(|(_, axis)| is_read(axis)).map(|(place, _)| place).collect();
+        let mut asked = HashSet::new();
+        for indices in combinations {
+            let key: Vec<usize> = places.iter().map(|place| indices[*place]).collect();
+            if asked.insert(key) {
+                let literals = places.iter().map(|place| (self.axes[*place].name.clone(), &self.axes[*place].values[indices[*place]]));
+                let check = format!("{} IS NULL", lifting::with_literals(guard, literals)?);
+                if !checks.contains(&check) {
+                    checks.push(check);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The hits of the combinations that share a scan, and the guards of the thresholds there.
     fn signals(
         &self,
         part: usize,
         values: &[(String, String)],
         scanner: Option<&Scanner>,
         thresholds: &[String],
-    ) -> std::result::Result<String, String> {
+    ) -> std::result::Result<(String, Vec<Expr>), String> {
         let columns = "scan.scan_date, scan.symbol, scan.probability_score, scan.rank";
         let value = |name: &str| values.iter().find(|(given, _)| given == name).map(|(_, literal)| literal.clone());
         let common = SCAN_ARGUMENTS.iter().filter_map(|(name, silent)| {
             let literal = value(name).or_else(|| self.argument(name).map(str::to_owned))?;
-            (literal != *silent).then(|| ((*name).to_owned(), literal))
+            (literal.trim_matches('\'') != *silent).then(|| ((*name).to_owned(), literal))
         });
         let own = self.params.iter().chain(values.iter().filter(|(name, _)| !EXITS.contains(&name.as_str()))).cloned();
         let arguments: Vec<(String, String)> = common.chain(own).collect();
@@ -379,19 +411,20 @@ impl Request {
                     .map(|axis| (axis.name.clone(), axis.values.clone()))
                     .collect();
                 let combinations = format!("(SELECT one.* FROM stockscan_combinations AS one WHERE one.stockscan_scan = {part})");
-                let lifted = scanner.lifted(&arguments, thresholds, &of_thresholds, &combinations)?;
-                Ok(format!("SELECT scan.{COMBINATION}, {columns} FROM ({lifted}) AS scan"))
+                let (lifted, guards) = scanner.lifted(&arguments, thresholds, &of_thresholds, &combinations)?;
+                Ok((format!("SELECT scan.{COMBINATION}, {columns} FROM ({lifted}) AS scan"), guards))
             }
             _ => {
                 let is_built_in = self.definition.is_none() && scanner.is_some();
                 let shown: Vec<String> = arguments.iter().map(|(name, literal)| format!("{} := {literal}", quoted(name))).collect();
-                Ok(format!(
+                let sql = format!(
                     "SELECT combination.{COMBINATION}, {columns} FROM {}{}({}) AS scan \
                      JOIN stockscan_combinations AS combination ON combination.stockscan_scan = {part}",
                     if is_built_in { "system.main." } else { "" },
                     quoted(&self.scanner),
                     shown.join(", ")
-                ))
+                );
+                Ok((sql, Vec::new()))
             }
         }
     }

@@ -61,7 +61,9 @@ WITH stockscan_found AS (
             {
                 'function': called_by,
                 scanner: scanner,
-                start_date: session_date(start_date, called_by, 'start_date'),
+                start_date: CASE
+                    WHEN in_order(start_date, end_date, called_by, 'start_date', 'end_date') THEN session_date(start_date, called_by, 'start_date')
+                END,
                 end_date: session_date(end_date, called_by, 'end_date'),
                 cutoff_time: cutoff_time,
                 entry: entry,
@@ -76,14 +78,18 @@ WITH stockscan_found AS (
                 bar_minutes: bar_minutes,
                 session_start: session_start,
                 session_end: session_end,
-                symbols: symbols
+                symbols: symbols,
+                -- For those who look for them among the parameters of the scanner.
+                initial_capital: initial_capital,
+                max_positions: max_positions,
+                position_size: position_size,
+                compounding: compounding
             },
             params,
             NULL,
             NULL
         )
     ) AS found
-    WHERE in_order(start_date, end_date, called_by, 'start_date', 'end_date')
 )
 
 SELECT

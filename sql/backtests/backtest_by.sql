@@ -5,7 +5,7 @@
 --
 -- @inherit backtest outcomes sized_trades session_bars
 -- @param bucket VARCHAR one of hour, weekday, month, symbol, score_bucket, exit_reason: what the trades are put together by.
--- @column bucket the hour, the weekday, the month, the stock, ten points of the score, or how the trade ended.
+-- @column bucket the hour, the weekday, the month, the stock, ten points of the score (NULL without one), or how the trade ended.
 -- @column trades trades in it.
 -- @column winners trades with a net return above zero.
 -- @column hit_rate_pct %, winners of trades.
@@ -45,28 +45,14 @@ CREATE MACRO backtest_by(
     symbols := NULL,
     called_by := 'backtest_by'
 ) AS TABLE
-WITH buckets AS (
+WITH scored AS (
     SELECT
         trade.*,
-        CASE one_of(bucket, 'hour, weekday, month, symbol, score_bucket, exit_reason', called_by, 'bucket')
-            WHEN 'hour' THEN strftime(trade.entry_ts, '%H:00')
-            WHEN 'weekday' THEN dayname(trade.entry_ts)
-            WHEN 'month' THEN strftime(trade.entry_ts, '%Y-%m')
-            WHEN 'symbol' THEN trade.symbol
-            -- 100 is the end of the last ten, not ten of its own.
-            WHEN 'score_bucket'
-                THEN printf(
-                    '%d to %d',
-                    CAST(10 * least(floor(trade.probability_score / 10), 9) AS BIGINT),
-                    CAST(10 * least(floor(trade.probability_score / 10), 9) + 10 AS BIGINT)
-                )
-            ELSE trade.exit_reason
-        END AS label,
-        CASE one_of(bucket, 'hour, weekday, month, symbol, score_bucket, exit_reason', called_by, 'bucket')
-            WHEN 'weekday' THEN isodow(trade.entry_ts)
-            WHEN 'score_bucket' THEN least(floor(trade.probability_score / 10), 9)
-            ELSE 0
-        END AS place
+        -- 100 is the end of the last ten, not ten of its own; a scanner of your own may have no score.
+        CASE
+            WHEN trade.probability_score = 100 THEN 9
+            WHEN isfinite(CAST(trade.probability_score AS DOUBLE)) THEN floor(trade.probability_score / 10)
+        END AS tens
     FROM backtest(
         scanner,
         start_date,
@@ -92,6 +78,26 @@ WITH buckets AS (
         symbols := symbols,
         called_by := called_by
     ) AS trade
+),
+
+buckets AS (
+    SELECT
+        trade.*,
+        CASE one_of(bucket, 'hour, weekday, month, symbol, score_bucket, exit_reason', called_by, 'bucket')
+            WHEN 'hour' THEN strftime(trade.entry_ts, '%H:00')
+            WHEN 'weekday' THEN dayname(trade.entry_ts)
+            WHEN 'month' THEN strftime(trade.entry_ts, '%Y-%m')
+            WHEN 'symbol' THEN trade.symbol
+            WHEN 'score_bucket'
+                THEN printf('%d to %d', CAST(10 * trade.tens AS BIGINT), CAST(10 * trade.tens + 10 AS BIGINT))
+            ELSE trade.exit_reason
+        END AS label,
+        CASE one_of(bucket, 'hour, weekday, month, symbol, score_bucket, exit_reason', called_by, 'bucket')
+            WHEN 'weekday' THEN isodow(trade.entry_ts)
+            WHEN 'score_bucket' THEN trade.tens
+            ELSE 0
+        END AS place
+    FROM scored AS trade
     WHERE trade.amount > 0
 ),
 

@@ -75,7 +75,11 @@ stockscan_closes AS (
     FROM session_closes(
         session_date(start_date, called_by, 'start_date'),
         -- As far as a trade can last.
-        session_date(end_date, called_by, 'end_date') + CAST(20 + 2 * integer_in_range(hold_sessions, 0, 250, called_by, 'hold_sessions') AS INTEGER),
+        least(
+            session_date(end_date, called_by, 'end_date')
+            + CAST(20 + 2 * integer_in_range(hold_sessions, 0, 250, called_by, 'hold_sessions') AS INTEGER),
+            DATE '2261-12-31'
+        ),
         source := source,
         bar_minutes := bar_minutes,
         session_start := session_start,

@@ -3,7 +3,7 @@
 -- Statistics of trades are over those that were taken, each counting the same, but for profit_factor, expectancy and the best and worst symbol,
 -- which are of the amounts. A trade is a winner if its net return is above zero. Ratios are of the returns of sessions, with trades or without,
 -- times the root of 252, and without a riskless rate. What has no value, such as a ratio without any spread, is NULL.
--- The trades are those of backtest(), the sessions those of backtest_daily().
+-- The trades are those of backtest(), the sessions those of backtest_daily(). Without a session in the range there is no row.
 --
 -- @inherit backtest outcomes sized_trades session_bars
 -- @column first_date first session.
@@ -26,7 +26,7 @@
 -- @column total_profit currency, final equity less the initial capital.
 -- @column final_equity currency, worth at the end.
 -- @column total_return_pct %, total profit over the initial capital.
--- @column annual_return_pct %, the same for 252 sessions: compounded, or in proportion if profits are not compounded.
+-- @column annual_return_pct %, the same for 252 sessions: compounded, or in proportion if profits are not compounded; NULL if beyond any number.
 -- @column annual_volatility_pct %, standard deviation of the sessions' returns, times the root of 252.
 -- @column sharpe times, mean over standard deviation of the sessions' returns, times the root of 252.
 -- @column sortino times, mean over the root of the mean square of the sessions' losses, times the root of 252.
@@ -50,7 +50,6 @@
 -- @column benchmark_return_pct %, what holding every symbol over the same sessions would have gained.
 -- @column benchmark_sharpe times, its Sharpe ratio.
 -- @column benchmark_max_drawdown_pct %, its lowest point below the highest before.
--- @column session_returns list of the sessions' returns in %, in their order.
 -- @example FROM backtest_summary('breakout', '2025-01-06', '2025-01-15', cost_bps := 3)
 -- @example SELECT trades, hit_rate_pct, sharpe, benchmark_return_pct FROM backtest_summary('gap', '2025-01-06', '2025-01-15')
 CREATE MACRO backtest_summary(
@@ -112,7 +111,11 @@ stockscan_closes AS (
     FROM session_closes(
         session_date(start_date, called_by, 'start_date'),
         -- As far as a trade can last.
-        session_date(end_date, called_by, 'end_date') + CAST(20 + 2 * integer_in_range(hold_sessions, 0, 250, called_by, 'hold_sessions') AS INTEGER),
+        least(
+            session_date(end_date, called_by, 'end_date')
+            + CAST(20 + 2 * integer_in_range(hold_sessions, 0, 250, called_by, 'hold_sessions') AS INTEGER),
+            DATE '2261-12-31'
+        ),
         source := source,
         bar_minutes := bar_minutes,
         session_start := session_start,
@@ -185,8 +188,7 @@ SELECT
     summary.mean_minutes_held,
     summary.benchmark_return_pct,
     summary.benchmark_sharpe,
-    summary.benchmark_max_drawdown_pct,
-    summary.session_returns
+    summary.benchmark_max_drawdown_pct
 FROM performance(
     'stockscan_portfolio', 'stockscan_equity', initial_capital := initial_capital, compounding := compounding, called_by := called_by
 ) AS summary

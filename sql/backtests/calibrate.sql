@@ -47,12 +47,23 @@ CREATE MACRO calibrate(
     symbols := NULL,
     called_by := 'calibrate'
 ) AS TABLE
-WITH found AS (
+WITH stockscan_found AS (
     SELECT
         trade.scan_date,
         CAST(trade.exit_ts AS DATE) AS exit_date,
         trade.symbol,
-        trade.probability_score AS score,
+        CASE
+            WHEN isfinite(CAST(trade.probability_score AS DOUBLE)) THEN CAST(trade.probability_score AS DOUBLE)
+            ELSE error(
+                printf(
+                    '%s: probability_score of %s on %s is %s, expected a number',
+                    called_by,
+                    trade.symbol,
+                    CAST(trade.scan_date AS VARCHAR),
+                    coalesce(CAST(trade.probability_score AS VARCHAR), 'NULL')
+                )
+            )
+        END AS score,
         CASE WHEN trade.net_return_pct > 0 THEN 1 ELSE 0 END AS won,
         trade.net_return_pct
     FROM query(
@@ -60,7 +71,9 @@ WITH found AS (
             {
                 'function': called_by,
                 scanner: scanner,
-                start_date: session_date(start_date, called_by, 'start_date'),
+                start_date: CASE
+                    WHEN in_order(start_date, end_date, called_by, 'start_date', 'end_date') THEN session_date(start_date, called_by, 'start_date')
+                END,
                 end_date: session_date(end_date, called_by, 'end_date'),
                 cutoff_time: cutoff_time,
                 entry: entry,
@@ -82,7 +95,7 @@ WITH found AS (
             NULL
         )
     ) AS trade
-    WHERE in_order(start_date, end_date, called_by, 'start_date', 'end_date') AND trade.entry_ts IS NOT NULL
+    WHERE trade.entry_ts IS NOT NULL
 ),
 
 session_dates AS (
@@ -120,7 +133,7 @@ fold_starts AS (
 known AS (
     SELECT fold.fold, hit.score, avg(hit.won) AS hit_rate, count(*) AS hits
     FROM fold_starts AS fold
-    JOIN found AS hit ON hit.exit_date < fold.first_date
+    JOIN stockscan_found AS hit ON hit.exit_date < fold.first_date
     GROUP BY fold.fold, hit.score
 ),
 
@@ -144,11 +157,11 @@ lowest AS (
 -- By the fit of before its fold, and by that of everything.
 asked AS (
     SELECT hit.*, session.fold AS fold, FALSE AS by_all
-    FROM found AS hit
+    FROM stockscan_found AS hit
     JOIN folds_of_sessions AS session ON session.session_date = hit.scan_date
     UNION ALL
     SELECT hit.*, integer_in_range(folds, 2, 50, called_by, 'folds') AS fold, TRUE AS by_all
-    FROM found AS hit
+    FROM stockscan_found AS hit
 ),
 
 -- The fit is made of rising steps: a score has the highest value of those below it.
@@ -175,7 +188,7 @@ read_as_odds AS (
 
 buckets AS (
     SELECT
-        10 * least(floor(hit.score / 10), 9) AS score_from,
+        CASE WHEN hit.score = 100 THEN 90 ELSE 10 * floor(hit.score / 10) END AS score_from,
         count(*) FILTER (WHERE hit.by_all) AS trades,
         count(*) FILTER (WHERE hit.by_all AND hit.won = 1) AS winners,
         list_avg(list(hit.net_return_pct ORDER BY hit.net_return_pct) FILTER (WHERE hit.by_all)) AS mean_return_pct,
@@ -184,7 +197,7 @@ buckets AS (
         count(*) FILTER (WHERE NOT hit.by_all AND hit.predicted IS NOT NULL AND hit.won = 1) AS later_winners,
         list_avg(list(hit.predicted ORDER BY hit.predicted) FILTER (WHERE NOT hit.by_all AND hit.predicted IS NOT NULL)) AS predicted
     FROM read_as_odds AS hit
-    GROUP BY 10 * least(floor(hit.score / 10), 9)
+    GROUP BY CASE WHEN hit.score = 100 THEN 90 ELSE 10 * floor(hit.score / 10) END
 )
 
 SELECT

@@ -100,7 +100,9 @@ stockscan_closes AS (
 stockscan_session_dates AS (
     SELECT DISTINCT price.session_date
     FROM stockscan_closes AS price
-    WHERE price.session_date <= session_date(end_date, called_by, 'end_date')
+    WHERE
+        price.session_date <= session_date(end_date, called_by, 'end_date')
+        AND in_order(start_date, end_date, called_by, 'start_date', 'end_date')
 ),
 
 stockscan_folds AS (
@@ -110,7 +112,8 @@ stockscan_folds AS (
             session.session_date,
             1
             + (row_number() OVER by_date - 1)
-            * integer_in_range(folds, 1, 50, called_by, 'folds')
+            -- Of fewer sessions than folds each is one.
+            * least(integer_in_range(folds, 1, 50, called_by, 'folds'), count(*) OVER ())
             // count(*) OVER () AS fold
         FROM stockscan_session_dates AS session
         WINDOW by_date AS (ORDER BY session.session_date)

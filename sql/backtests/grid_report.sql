@@ -210,9 +210,9 @@ stockscan_numbers AS (
         best.objective,
         best.trades,
         best.sharpe,
-        expected_maximum_sharpe(trial.trials, coalesce(trial.sharpe_variance, 0)) * sqrt(252) AS expected_maximum_sharpe,
+        expected_maximum_sharpe(nullif(trial.trials, 0), coalesce(trial.sharpe_variance, 0)) * sqrt(252) AS expected_maximum_sharpe,
         deflated_sharpe_ratio(
-            best.sharpe / sqrt(252), trial.trials, coalesce(trial.sharpe_variance, 0), best.sessions, best.skewness, greatest(best.kurtosis, 1)
+            best.sharpe / sqrt(252), nullif(trial.trials, 0), coalesce(trial.sharpe_variance, 0), best.sessions, best.skewness, greatest(best.kurtosis, 1)
         ) AS deflated_sharpe_ratio,
         overfitting.probability AS probability_of_backtest_overfitting,
         later.trades AS out_of_sample_trades,
@@ -232,6 +232,7 @@ stockscan_reasons AS (
     SELECT
         number.*,
         CASE
+            WHEN number.combinations = 0 THEN 'there is no combination, or no session'
             WHEN number.combination IS NULL THEN 'no combination has a value of the objective'
             WHEN number.trades < integer_in_range(min_trades, 1, NULL, called_by, 'min_trades')
                 THEN printf('the best combination has %d trades, fewer than %d', number.trades, integer_in_range(min_trades, 1, NULL, called_by, 'min_trades'))

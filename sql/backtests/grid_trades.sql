@@ -79,7 +79,10 @@ FROM query(
         {
             'function': called_by,
             scanner: scanner,
-            start_date: session_date(start_date, called_by, 'start_date'),
+            -- As one: the query is planned before any condition of this one.
+            start_date: CASE
+                WHEN in_order(start_date, end_date, called_by, 'start_date', 'end_date') THEN session_date(start_date, called_by, 'start_date')
+            END,
             end_date: session_date(end_date, called_by, 'end_date'),
             cutoff_time: cutoff_time,
             entry: entry,
@@ -104,4 +107,3 @@ FROM query(
         definition
     )
 ) AS trade
-WHERE in_order(start_date, end_date, called_by, 'start_date', 'end_date')

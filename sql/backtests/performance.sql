@@ -2,7 +2,8 @@
 --
 -- Statistics of trades are over those that were taken, each counting the same, but for profit_factor, expectancy and the best and worst symbol,
 -- which are of the amounts. A trade is a winner if its net return is above zero. Ratios are of the returns of sessions, with trades or without,
--- times the root of 252, and without a riskless rate. What has no value, such as a ratio without any spread, is NULL.
+-- times the root of 252, and without a riskless rate. What has no value, such as a ratio without any spread, is NULL. Returns have no spread
+-- if their variance is below 1e-12 of the square of their mean, which is what rounding leaves of returns that are all the same.
 --
 -- @inherit equity_curve
 -- @param trades VARCHAR: the relation with the trades, as sized_trades() gives them.
@@ -28,7 +29,7 @@
 -- @column total_profit currency, final equity less the initial capital.
 -- @column final_equity currency, worth at the end.
 -- @column total_return_pct %, total profit over the initial capital.
--- @column annual_return_pct %, the same for 252 sessions: compounded, or in proportion if profits are not compounded.
+-- @column annual_return_pct %, the same for 252 sessions: compounded, or in proportion if profits are not compounded; NULL if beyond any number.
 -- @column annual_volatility_pct %, standard deviation of the sessions' returns, times the root of 252.
 -- @column sharpe times, mean over standard deviation of the sessions' returns, times the root of 252.
 -- @column sortino times, mean over the root of the mean square of the sessions' losses, times the root of 252.
@@ -149,6 +150,15 @@ stockscan_moments AS (
         list_avg(list_transform(curve.returns, lambda gain: pow(gain - curve.mean_return, 3))) AS third_moment,
         list_avg(list_transform(curve.returns, lambda gain: pow(gain - curve.mean_return, 4))) AS fourth_moment
     FROM stockscan_means AS curve
+),
+
+stockscan_spreads AS (
+    SELECT
+        curve.*,
+        curve.second_moment > 1e-12 * pow(curve.mean_return, 2) AS has_spread,
+        pow(curve.benchmark_deviation, 2) > 1e-12 * pow(curve.benchmark_mean, 2) AS benchmark_has_spread,
+        pow(curve.final_equity / number_in_range(initial_capital, 1, 1000000000000, called_by, 'initial_capital'), 252 / curve.sessions) AS annual_growth
+    FROM stockscan_moments AS curve
 )
 
 SELECT
@@ -174,19 +184,19 @@ SELECT
     curve.final_equity,
     100 * (curve.final_equity / number_in_range(initial_capital, 1, 1000000000000, called_by, 'initial_capital') - 1) AS total_return_pct,
     CASE
-        WHEN CAST(compounding AS BOOLEAN)
-            THEN 100 * (pow(curve.final_equity / number_in_range(initial_capital, 1, 1000000000000, called_by, 'initial_capital'), 252 / curve.sessions) - 1)
-        ELSE 252 * curve.mean_return
+        WHEN one_of(compounding, 'true, false', called_by, 'compounding') = 'false' THEN 252 * curve.mean_return
+        -- A gain of some 1,600 % in the only session is beyond every DOUBLE in 252.
+        WHEN isfinite(100 * curve.annual_growth) THEN 100 * (curve.annual_growth - 1)
     END AS annual_return_pct,
     curve.deviation * sqrt(252) AS annual_volatility_pct,
-    curve.mean_return / nullif(curve.deviation, 0) * sqrt(252) AS sharpe,
+    CASE WHEN curve.has_spread THEN curve.mean_return / curve.deviation * sqrt(252) END AS sharpe,
     curve.mean_return / nullif(curve.downside, 0) * sqrt(252) AS sortino,
     curve.max_drawdown_pct,
     curve.longest_drawdown_sessions,
     curve.exposure_pct,
     252 * coalesce(trade_count.invested, 0) / nullif(curve.mean_equity, 0) / curve.sessions AS turnover,
-    curve.third_moment / nullif(pow(curve.second_moment, 1.5), 0) AS skewness,
-    curve.fourth_moment / nullif(pow(curve.second_moment, 2), 0) AS kurtosis,
+    CASE WHEN curve.has_spread THEN curve.third_moment / pow(curve.second_moment, 1.5) END AS skewness,
+    CASE WHEN curve.has_spread THEN curve.fourth_moment / pow(curve.second_moment, 2) END AS kurtosis,
     curve.best_session,
     curve.best_session_return_pct,
     curve.worst_session,
@@ -199,9 +209,9 @@ SELECT
     trade_count.mae_pct / nullif(trade_count.trades, 0) AS mean_mae_pct,
     trade_count.mean_minutes_held,
     100 * (curve.final_benchmark / number_in_range(initial_capital, 1, 1000000000000, called_by, 'initial_capital') - 1) AS benchmark_return_pct,
-    curve.benchmark_mean / nullif(curve.benchmark_deviation, 0) * sqrt(252) AS benchmark_sharpe,
+    CASE WHEN curve.benchmark_has_spread THEN curve.benchmark_mean / curve.benchmark_deviation * sqrt(252) END AS benchmark_sharpe,
     curve.benchmark_max_drawdown_pct,
     curve.returns AS session_returns
-FROM stockscan_moments AS curve
+FROM stockscan_spreads AS curve
 LEFT JOIN stockscan_trade_counts AS trade_count ON trade_count.run = curve.run
 LEFT JOIN stockscan_symbols AS one_symbol ON one_symbol.run = curve.run

@@ -1,10 +1,12 @@
 -- One trade of a portfolio with the amount that is put into it and what it gains.
 --
--- Trades are taken in the order of their entries, those of the same bar by the date of their signal, then by rank, as long as fewer than
--- max_positions are open and there is capital left. With equal weights each gets the capital / max_positions: what a trade weighs does not depend on how
--- many others there are that day. Capital is the initial one with the profits of the trades closed so far, if they are compounded; it is
--- never below zero. A trade that is not filled, or not taken, has the amount 0. Trades of different runs know nothing of each other. A row
--- without a symbol, which says that a run has no trades, is left out.
+-- Trades are taken in the order of their entries, those of the same bar by the date of their signal, then by rank, then by symbol, as long
+-- as fewer than max_positions are open and there is capital left; one that is closed in the bar of an entry is still open then. With equal
+-- weights each gets the capital / max_positions: what a trade weighs does not depend on how many others there are that day. Capital is the
+-- initial one with the profits of the trades closed so far, if they are compounded. Where a short trade has lost more than there was, nothing
+-- is taken until the trades still open have won that back. A trade that is not filled, or not taken, has the amount 0. Trades of different
+-- runs know nothing of each other. A row without a symbol, which says that a run has no trades, is left out. A profit of 1e20 or more is an
+-- error: no market has one, bad prices do.
 --
 -- @inherit outcomes
 -- @param trades VARCHAR: the relation with the trades: run BIGINT, probability_score, rank, and the columns of outcomes().
@@ -68,12 +70,13 @@ stockscan_amounts AS (
                 list_transform(one_run.trades, lambda trade: trade.entry_ts),
                 list_transform(one_run.trades, lambda trade: CAST(trade.scan_date AS TIMESTAMP)),
                 list_transform(one_run.trades, lambda trade: CAST(trade.rank AS DOUBLE)),
+                list_transform(one_run.trades, lambda trade: trade.symbol),
                 list_transform(one_run.trades, lambda trade: trade.exit_ts),
                 list_transform(one_run.trades, lambda trade: trade.net_return_pct),
                 number_in_range(initial_capital, 1, 1000000000000, called_by, 'initial_capital'),
                 integer_in_range(max_positions, 1, 10000, called_by, 'max_positions'),
                 number_in_range_or_null(position_size, 0.01, NULL, called_by, 'position_size'),
-                CAST(compounding AS BOOLEAN)
+                one_of(compounding, 'true, false', called_by, 'compounding') = 'true'
             )
         ) AS amount
     FROM stockscan_runs AS one_run
@@ -97,7 +100,19 @@ SELECT
     sized.trade.mae_pct,
     sized.trade.minutes_held,
     sized.amount,
-    sized.amount * sized.trade.net_return_pct / 100 AS profit
+    CASE
+        WHEN abs(sized.amount * sized.trade.net_return_pct / 100) < 1e20 THEN sized.amount * sized.trade.net_return_pct / 100
+        ELSE error(
+            printf(
+                '%s: profit of %s, signalled on %s, must be below 1e20, got %g; is its price of entry (%g) right?',
+                called_by,
+                sized.trade.symbol,
+                CAST(sized.trade.scan_date AS VARCHAR),
+                sized.amount * sized.trade.net_return_pct / 100,
+                sized.trade.entry_price
+            )
+        )
+    END AS profit
 FROM stockscan_amounts AS sized
 UNION ALL
 SELECT

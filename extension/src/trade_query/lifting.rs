@@ -13,8 +13,9 @@ use std::{collections::HashMap, ops::ControlFlow};
 use sqlparser::{
     ast::{
         BinaryOperator, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, JoinConstraint,
-        JoinOperator, MacroDefinition, NamedWindowExpr, ObjectName, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
-        Statement, TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut, WindowSpec, WindowType,
+        JoinOperator, MacroDefinition, NamedWindowExpr, ObjectName, Query, Select, SelectFlavor, SelectItem,
+        SelectItemQualifiedWildcardKind, SetExpr, Statement, TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut, WindowSpec,
+        WindowType,
     },
     dialect::DuckDbDialect,
     parser::Parser,
@@ -45,75 +46,100 @@ impl Scanner {
 
     /// From the text of its `CREATE MACRO`.
     pub(super) fn from_definition(text: &str) -> Result<Scanner, String> {
-        match Parser::parse_sql(&DuckDbDialect {}, text).map_err(|error| error.to_string())?.pop() {
+        let mut statements = Parser::parse_sql(&DuckDbDialect {}, text).map_err(|error| error.to_string())?;
+        let statement = statements.pop().filter(|_| statements.is_empty());
+        match statement {
             Some(Statement::CreateMacro { name, args, definition: MacroDefinition::Table(query), .. }) => Ok(Scanner {
                 name: last_part(&name),
                 parameters: args
                     .unwrap_or_default()
                     .into_iter()
-                    .map(|argument| (argument.name.value, argument.default_expr.map(|default| default.to_string())))
+                    .map(|argument| (argument.name.value.to_lowercase(), argument.default_expr.map(|default| default.to_string())))
                     .collect(),
                 query: *query,
             }),
-            _ => Err("expected CREATE MACRO scan_name(…) AS TABLE …".to_owned()),
+            _ => Err("expected one CREATE MACRO scan_name(…) AS TABLE … and nothing else".to_owned()),
         }
     }
 
     /// The parameters among these that are thresholds: what `lifted` can take from the grid.
-    pub(super) fn thresholds(&self, candidates: &[String]) -> Vec<String> {
+    ///
+    /// `texts` are those whose values are texts. As a literal, `'5'` is the number that it is compared with, as a column it is not: such a
+    /// parameter must be read through its guard.
+    pub(super) fn thresholds(&self, candidates: &[String], texts: &[String]) -> Vec<String> {
+        let parameters: Vec<String> = self.parameters.iter().map(|(name, _)| name.clone()).collect();
+        if hides_any(&self.query, &parameters) || names_a_step(&self.query) {
+            return Vec::new();
+        }
         let mut fixed = FixedUses { candidates, found: Vec::new() };
         let flow = self.query.visit(&mut fixed);
         debug_assert!(flow.is_continue());
+        let mut unguarded = self.query.clone();
+        let flow = VisitMut::visit(&mut unguarded, &mut Unguarded { names: texts });
+        debug_assert!(flow.is_continue());
         let can_lift = |names: &[String]| lift(self.query.clone(), names, &HashMap::new()).is_some();
-        let thresholds: Vec<String> =
-            candidates.iter().filter(|name| !fixed.found.contains(name) && can_lift(std::slice::from_ref(*name))).cloned().collect();
+        let is_threshold = |name: &String| {
+            !fixed.found.contains(name)
+                && !(texts.contains(name) && reads_any(&unguarded, std::slice::from_ref(name)))
+                && can_lift(std::slice::from_ref(name))
+        };
+        let thresholds: Vec<String> = candidates.iter().filter(|name| is_threshold(name)).cloned().collect();
         if can_lift(&thresholds) { thresholds } else { Vec::new() }
     }
 
     /// The query with the given literals for parameters and the thresholds from `combinations`, which has the column `stockscan_combination`
     /// and one for each threshold. Its rows have the column `stockscan_combination` beside the scanner's own.
     ///
-    /// `values` are the literals of each threshold, for the loosest of them to be asked for first.
+    /// `values` are the literals of each threshold, for the loosest of them to be asked for first. With it come the guards of the thresholds:
+    /// where nothing is found they would not be asked.
     pub(super) fn lifted(
         &self,
         arguments: &[(String, String)],
         thresholds: &[String],
         values: &HashMap<String, Vec<String>>,
         combinations: &str,
-    ) -> Result<String, String> {
+    ) -> Result<(String, Vec<Expr>), String> {
         let mut query = self.query.clone();
         let mut literals = HashMap::new();
         for (name, default) in &self.parameters {
+            if thresholds.contains(name) {
+                continue;
+            }
             let given = arguments.iter().find(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, literal)| literal);
             let Some(text) = given.or(default.as_ref()) else {
                 return Err(format!("{}: parameter '{name}' has no value", self.name));
             };
-            if !thresholds.iter().any(|threshold| threshold.eq_ignore_ascii_case(name)) {
-                literals.insert(name.to_lowercase(), expression(text)?);
-            }
+            literals.insert(name.to_lowercase(), expression(text)?);
         }
         let flow = VisitMut::visit(&mut query, &mut Binder { literals: &literals });
         debug_assert!(flow.is_continue());
         let lifted = lift(query, thresholds, values).ok_or_else(|| format!("{}: its thresholds cannot be taken from a grid", self.name))?;
 
-        let checked = thresholds.iter().map(|name| {
-            let raw = format!("combination.{}", super::literal::quoted(name));
-            let guard = lifted.guards.get(name).map(|guard| with_first_argument(guard, &raw)).transpose()?.unwrap_or(raw);
-            Ok(format!("{guard} AS {}", super::literal::quoted(name)))
+        let mut of_combination = HashMap::new();
+        for name in thresholds {
+            of_combination.insert(name.clone(), expression(&format!("combination.{}", super::literal::quoted(name)))?);
+        }
+        let columns = thresholds.iter().map(|name| {
+            let name = super::literal::quoted(name);
+            format!(", combination.{name} AS {name}")
         });
-        let columns: Vec<String> =
-            std::iter::once(Ok(format!("combination.{COMBINATION}"))).chain(checked).collect::<Result<_, String>>()?;
-        let conditions: Vec<String> = lifted.conditions.iter().map(ToString::to_string).collect();
+        let guarded = lifted
+            .guards
+            .iter()
+            .map(|guard| format!(", {} AS {}", bound(&guard.expression, &of_combination), super::literal::quoted(&guard.column)));
+        let conditions: Vec<String> = lifted.conditions.iter().map(|condition| bound(condition, &of_combination).to_string()).collect();
         let mut query = lifted.query;
         let steps: Vec<String> = query.with.take().into_iter().flat_map(|with| with.cte_tables).map(|step| format!(", {step}")).collect();
         query.order_by = None;
-        Ok(format!(
-            "WITH {GRID} AS (SELECT {} FROM {combinations} AS combination{}{}){} {query}",
-            columns.join(", "),
+        let sql = format!(
+            "WITH {GRID} AS (SELECT combination.{COMBINATION}{}{} FROM {combinations} AS combination{}{}){} {query}",
+            columns.collect::<String>(),
+            guarded.collect::<String>(),
             if conditions.is_empty() { "" } else { " WHERE " },
-            conditions.join(" AND ").replace(&format!("{GRID}."), "combination."),
+            conditions.join(" AND "),
             steps.concat()
-        ))
+        );
+        Ok((sql, lifted.guards.into_iter().map(|guard| guard.expression).chain(lifted.conditions).collect()))
     }
 }
 
@@ -126,6 +152,70 @@ fn expression(text: &str) -> Result<Expr, String> {
 
 fn last_part(name: &ObjectName) -> String {
     name.0.last().and_then(|part| part.as_ident()).map_or_else(String::new, |ident| ident.value.clone())
+}
+
+/// A guard with literals in the place of its thresholds.
+pub(super) fn with_literals<'a>(guard: &Expr, literals: impl Iterator<Item = (String, &'a String)>) -> Result<Expr, String> {
+    let literals = literals.map(|(name, literal)| Ok((name, expression(literal)?))).collect::<Result<_, String>>()?;
+    Ok(bound(guard, &literals))
+}
+
+/// An expression with others in the place of parameters.
+fn bound(expression: &Expr, values: &HashMap<String, Expr>) -> Expr {
+    let mut expression = expression.clone();
+    let flow = VisitMut::visit(&mut expression, &mut Binder { literals: values });
+    debug_assert!(flow.is_continue());
+    expression
+}
+
+/// Whether a lambda has a parameter of one of these names, which then means its own.
+fn hides_any(query: &Query, names: &[String]) -> bool {
+    let mut found = false;
+    let flow = sqlparser::ast::visit_expressions(query, |part| {
+        if let Expr::Lambda(lambda) = part {
+            found |= lambda.params.iter().any(|parameter| names.iter().any(|name| name.eq_ignore_ascii_case(&parameter.name.value)));
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    debug_assert!(flow.is_continue());
+    found
+}
+
+/// Whether a query may read one of its steps by a text, as `query_table('ranked')` does: it would see the rows of all combinations.
+fn names_a_step(query: &Query) -> bool {
+    let names: Vec<&str> = query.with.iter().flat_map(|with| &with.cte_tables).map(|step| step.alias.name.value.as_str()).collect();
+    let mut found = false;
+    let flow = sqlparser::ast::visit_expressions(query, |part| {
+        if let Expr::Value(value) = part
+            && let Value::SingleQuotedString(text) = &value.value
+        {
+            found |= names.iter().any(|name| name.eq_ignore_ascii_case(text));
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    debug_assert!(flow.is_continue());
+    found
+}
+
+/// Takes out of a query what a text may be read by: guards, and whether it is NULL.
+struct Unguarded<'a> {
+    names: &'a [String],
+}
+
+impl VisitorMut for Unguarded<'_> {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<()> {
+        let is_safe = match &*expression {
+            Expr::Function(function) => guarded(function, self.names).is_some() || is_in_order(function, self.names),
+            Expr::IsNull(inner) | Expr::IsNotNull(inner) => matches!(inner.as_ref(), Expr::Identifier(_)),
+            _ => false,
+        };
+        if is_safe {
+            *expression = Expr::Value(Value::Null.with_empty_span());
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// Finds the parameters that change what is read.
@@ -174,13 +264,18 @@ impl Visitor for FixedUses<'_> {
     }
 
     fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
-        if let Expr::Function(function) = expression
-            && let Some(over) = &function.over
-        {
-            self.note(&function.args);
-            if let WindowType::WindowSpec(window) = over {
-                self.note_window(window);
+        match expression {
+            Expr::Function(function) => {
+                if let Some(over) = &function.over {
+                    self.note(&function.args);
+                    if let WindowType::WindowSpec(window) = over {
+                        self.note_window(window);
+                    }
+                }
             }
+            // A column of the grid in the place of a list's name would be one name more.
+            Expr::CompoundFieldAccess { root, .. } => self.note(root.as_ref()),
+            _ => {}
         }
         ControlFlow::Continue(())
     }
@@ -203,7 +298,7 @@ impl Visitor for Names<'_> {
     }
 }
 
-fn reads_any(part: &impl Visit, names: &[String]) -> bool {
+pub(super) fn reads_any(part: &impl Visit, names: &[String]) -> bool {
     let mut found = Names { candidates: names, found: Vec::new() };
     let flow = part.visit(&mut found);
     debug_assert!(flow.is_continue());
@@ -231,10 +326,18 @@ impl VisitorMut for Binder<'_> {
 /// What became of a query.
 struct Lifted {
     query: Query,
-    /// By threshold the guard that it was read through.
-    guards: HashMap<String, Expr>,
+    guards: Vec<Guard>,
     /// Guards that stood alone: conditions of a combination.
     conditions: Vec<Expr>,
+}
+
+/// What a threshold is read through: asked once for each combination.
+#[derive(Debug, Clone)]
+struct Guard {
+    /// Its column of the grid.
+    column: String,
+    threshold: String,
+    expression: Expr,
 }
 
 fn lift(mut query: Query, thresholds: &[String], values: &HashMap<String, Vec<String>>) -> Option<Lifted> {
@@ -244,7 +347,7 @@ fn lift(mut query: Query, thresholds: &[String], values: &HashMap<String, Vec<St
         steps: HashMap::new(),
         of_bars: vec!["visible_bars".to_owned()],
         columns: 0,
-        guards: HashMap::new(),
+        guards: Vec::new(),
         conditions: Vec::new(),
     };
     if let Some(with) = &mut query.with {
@@ -313,7 +416,7 @@ struct Lifting<'a> {
     of_bars: Vec<String>,
     /// How many columns were added.
     columns: usize,
-    guards: HashMap<String, Expr>,
+    guards: Vec<Guard>,
     conditions: Vec<Expr>,
 }
 
@@ -321,7 +424,7 @@ impl Lifting<'_> {
     /// Rewrites a step: what it became, `Some(None)` if the thresholds have nothing to do with it, `None` if it cannot be.
     #[expect(clippy::option_option, reason = "the outer one is failure, for the question mark")]
     fn query(&mut self, query: &mut Query) -> Option<Option<Kind>> {
-        let sources = self.count(query, |lifting, name| lifting.steps.contains_key(name));
+        let sources = self.count(query, Lifting::is_step);
         let reads_thresholds = reads_any(query, self.thresholds);
         if sources == 0 && !reads_thresholds {
             return Some(None);
@@ -329,7 +432,9 @@ impl Lifting<'_> {
         let is_plain = query.with.is_none() && query.limit_clause.is_none() && query.fetch.is_none() && query.pipe_operators.is_empty();
         let reads_bars = self.reads_bars(query);
         let SetExpr::Select(select) = query.body.as_mut() else { return None };
-        if !is_plain || reads_bars || select.having.is_some() || select.top.is_some() || !select.lateral_views.is_empty() {
+        let has_projection = !matches!(select.flavor, SelectFlavor::FromFirstNoSelect);
+        if !is_plain || !has_projection || reads_bars || select.having.is_some() || select.top.is_some() || !select.lateral_views.is_empty()
+        {
             return None;
         }
         if let Some(conditions) = self.pending(select, sources)? {
@@ -340,14 +445,18 @@ impl Lifting<'_> {
     }
 
     fn reads_bars(&self, query: &Query) -> bool {
-        self.count(query, |lifting, name| lifting.of_bars.iter().any(|of_bars| of_bars == name)) > 0
+        self.count(query, |lifting, name| lifting.of_bars.contains(&last_part(name).to_lowercase())) > 0
+    }
+
+    fn is_step(&self, name: &ObjectName) -> bool {
+        name.0.len() == 1 && self.steps.contains_key(&last_part(name).to_lowercase())
     }
 
     /// How many times a part reads certain relations.
-    fn count(&self, part: &impl Visit, is_one: impl Fn(&Self, &str) -> bool) -> usize {
+    fn count(&self, part: &impl Visit, is_one: impl Fn(&Self, &ObjectName) -> bool) -> usize {
         let mut count = 0;
         let flow = sqlparser::ast::visit_relations(part, |name| {
-            count += usize::from(is_one(self, &last_part(name).to_lowercase()));
+            count += usize::from(is_one(self, name));
             ControlFlow::<()>::Continue(())
         });
         debug_assert!(flow.is_continue());
@@ -360,7 +469,7 @@ impl Lifting<'_> {
             TableFactor::Table { name, alias, .. } | TableFactor::Function { name, alias, .. } => (last_part(name), alias),
             _ => return None,
         };
-        let is_step = matches!(factor, TableFactor::Table { args: None, .. });
+        let is_step = matches!(factor, TableFactor::Table { name, args: None, .. } if self.is_step(name));
         let kind = self.steps.get(&name.to_lowercase()).filter(|_| is_step).cloned();
         if alias.as_ref().is_some_and(|alias| !alias.columns.is_empty()) {
             return None;
@@ -415,14 +524,10 @@ impl Lifting<'_> {
         split(selection, &mut parts);
         let mut taken = Vec::new();
         let mut kept = Vec::new();
-        for mut part in parts {
+        for part in parts {
             if !reads_any(&part, self.thresholds) {
                 kept.push(part);
-            } else if let Expr::Function(function) = &part
-                && last_part(&function.name).eq_ignore_ascii_case("in_order")
-            {
-                let flow = VisitMut::visit(&mut part, &mut Thresholds { names: self.thresholds, guards: &mut HashMap::new() });
-                debug_assert!(flow.is_continue());
+            } else if matches!(&part, Expr::Function(function) if is_in_order(function, self.thresholds)) {
                 if !self.conditions.contains(&part) {
                     self.conditions.push(part);
                 }
@@ -437,6 +542,10 @@ impl Lifting<'_> {
     }
 
     fn select(&mut self, select: &mut Select, sources: usize) -> Option<()> {
+        // One row for a combination without any cannot be made by groups.
+        if !is_grouped_select(select) && has_aggregates(select) {
+            return None;
+        }
         let mut matches = Vec::new();
         // Conditions of a step that reads one relation are asked where that meets the grid, before windows and groups.
         let is_alone = select.from.len() == 1 && select.from[0].joins.is_empty();
@@ -447,6 +556,11 @@ impl Lifting<'_> {
             && !matches!(kind, Some(Kind::Lifted))
         {
             let mut own = self.take_conditions(select)?;
+            // They are asked before the names that the step gives are known.
+            let names = aliases(select);
+            if own.iter().any(|condition| reads_any(condition, &names)) {
+                return None;
+            }
             for condition in &mut own {
                 self.read_from_grid(condition);
             }
@@ -523,6 +637,14 @@ impl Lifting<'_> {
     fn finish(&mut self, select: &mut Select, aliases: Vec<Ident>, mut matches: Vec<Expr>) -> Option<()> {
         let first = aliases.first()?;
         let key = column(&first.value, COMBINATION);
+        // The grid comes last: no relation before it can read it.
+        if reads_any(&select.from, self.thresholds) {
+            return None;
+        }
+        let is_of_all = matches!(&select.group_by, GroupByExpr::All(_));
+        if is_of_all && reads_any(&select.projection, self.thresholds) {
+            return None;
+        }
         if reads_any(select, self.thresholds) {
             for condition in self.take_conditions(select)? {
                 matches.push(condition);
@@ -547,17 +669,23 @@ impl Lifting<'_> {
             return None;
         }
         match aliases.iter().filter(|alias| has_wildcard(select, alias)).count() {
-            0 => select.projection.insert(0, SelectItem::ExprWithAlias { expr: key.clone(), alias: Ident::new(COMBINATION) }),
+            // Behind the others: groups may be given by their places.
+            0 => select.projection.push(SelectItem::ExprWithAlias { expr: key.clone(), alias: Ident::new(COMBINATION) }),
             1 => {}
             _ => return None,
         }
         match &mut select.group_by {
             GroupByExpr::Expressions(expressions, _) if expressions.is_empty() => {}
-            GroupByExpr::Expressions(expressions, _) => expressions.push(key.clone()),
+            GroupByExpr::Expressions(expressions, _) => {
+                expressions.push(key.clone());
+                // A combination has one value of each.
+                expressions.extend(grid_columns(&select.projection));
+                expressions.extend(grid_columns(&select.qualify));
+            }
             GroupByExpr::All(_) => {}
         }
         if let Some(Distinct::On(expressions)) = &mut select.distinct {
-            expressions.insert(0, key.clone());
+            expressions.push(key.clone());
         }
         for window in &mut select.named_window {
             if let NamedWindowExpr::WindowSpec(window) = &mut window.1 {
@@ -580,7 +708,11 @@ impl Lifting<'_> {
     /// The keys of the windows that number rows by more than one of a relation's columns: the rows are brought in that order once, and not again
     /// for each combination. The windows then go by the place in it.
     fn order_of_windows(&self, select: &mut Select, alias: &Ident) -> Option<String> {
-        let mut finder = Numbering { alias, thresholds: self.thresholds, keys: None };
+        if is_grouped_select(select) {
+            return None;
+        }
+        let hidden: Vec<String> = self.thresholds.iter().cloned().chain(aliases(select)).collect();
+        let mut finder = Numbering { alias, hidden: &hidden, keys: None };
         let flow = VisitMut::visit(select, &mut finder);
         debug_assert!(flow.is_continue());
         finder.keys
@@ -614,15 +746,15 @@ impl Lifting<'_> {
     /// `x >= threshold` with the least of the threshold's values, and so on.
     fn loosest(&self, condition: &Expr) -> Option<Expr> {
         let Expr::BinaryOp { left, op, right } = condition else { return None };
-        let (name, other, at_least) = match op {
+        let (column, other, at_least) = match op {
             BinaryOperator::GtEq | BinaryOperator::Gt => match (grid_column(right), grid_column(left)) {
-                (Some(name), None) => (name, left, true),
-                (None, Some(name)) => (name, right, false),
+                (Some(column), None) => (column, left, true),
+                (None, Some(column)) => (column, right, false),
                 _ => return None,
             },
             BinaryOperator::LtEq | BinaryOperator::Lt => match (grid_column(right), grid_column(left)) {
-                (Some(name), None) => (name, left, false),
-                (None, Some(name)) => (name, right, true),
+                (Some(column), None) => (column, left, false),
+                (None, Some(column)) => (column, right, true),
                 _ => return None,
             },
             _ => return None,
@@ -636,19 +768,49 @@ impl Lifting<'_> {
         if reads_grid {
             return None;
         }
-        let numbers = self.values.get(&name)?.iter().map(|value| value.parse::<f64>().ok()).collect::<Option<Vec<f64>>>()?;
+        let name = match self.guards.iter().find(|guard| guard.column == column) {
+            // These hand on the value that they are given.
+            Some(guard) if is_number_guard(&guard.expression) => &guard.threshold,
+            Some(_) => return None,
+            None => &column,
+        };
+        // Beyond 2^53 not every whole number is a double.
+        let number = |value: &String| value.parse::<f64>().ok().filter(|number| number.abs() < 9_007_199_254_740_992.0);
+        let numbers = self.values.get(name)?.iter().map(number).collect::<Option<Vec<f64>>>()?;
         let loosest = numbers.into_iter().reduce(if at_least { f64::min } else { f64::max })?;
         let op = if at_least { BinaryOperator::GtEq } else { BinaryOperator::LtEq };
         Some(Expr::BinaryOp { left: other.clone(), op, right: Box::new(expression(&format!("{loosest:?}")).ok()?) })
     }
 }
 
-/// The threshold that a column of the grid is.
+/// The name of a column of the grid.
 fn grid_column(expression: &Expr) -> Option<String> {
     match expression {
         Expr::CompoundIdentifier(parts) if parts.len() == 2 && parts[0].value == GRID => Some(parts[1].value.clone()),
         _ => None,
     }
+}
+
+/// The columns of the grid that a part reads.
+fn grid_columns(part: &impl Visit) -> Vec<Expr> {
+    let mut found = Vec::new();
+    let flow = sqlparser::ast::visit_expressions(part, |part| {
+        if grid_column(part).is_some() && !found.contains(part) {
+            found.push(part.clone());
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    debug_assert!(flow.is_continue());
+    found
+}
+
+/// The names that a step gives to what it computes.
+fn aliases(select: &Select) -> Vec<String> {
+    let alias = |item: &SelectItem| match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
+        _ => None,
+    };
+    select.projection.iter().filter_map(alias).collect()
 }
 
 fn derived_factor(text: &str) -> Option<TableFactor> {
@@ -673,17 +835,41 @@ fn has_wildcard(select: &Select, alias: &Ident) -> bool {
 fn has_windows(select: &Select) -> bool {
     let mut found = !select.named_window.is_empty();
     let flow = sqlparser::ast::visit_expressions(select, |part| {
-        found |= matches!(part, Expr::Function(function) if function.over.is_some() || is_aggregate(function));
+        found |= matches!(part, Expr::Function(function) if function.over.is_some());
+        ControlFlow::<()>::Continue(())
+    });
+    debug_assert!(flow.is_continue());
+    found || has_aggregates(select)
+}
+
+fn has_aggregates(select: &Select) -> bool {
+    let mut found = false;
+    let flow = sqlparser::ast::visit_expressions(&select.projection, |part| {
+        found |= matches!(part, Expr::Function(function) if function.over.is_none() && is_aggregate(function));
         ControlFlow::<()>::Continue(())
     });
     debug_assert!(flow.is_continue());
     found
 }
 
+/// What DuckDB calls an aggregate; nothing in the syntax tells `max(x)` from `abs(x)`.
+#[rustfmt::skip]
+const AGGREGATES: &[&str] = &[
+    "any_value", "approx_count_distinct", "approx_quantile", "approx_top_k", "arbitrary", "arg_max", "arg_max_null",
+    "arg_max_nulls_last", "arg_min", "arg_min_null", "arg_min_nulls_last", "argmax", "argmin", "array_agg", "avg", "bit_and", "bit_or",
+    "bit_xor", "bitstring_agg", "bool_and", "bool_or", "combine_aggr", "corr", "count", "count_if", "count_star", "countif", "covar_pop",
+    "covar_samp", "decimal_average", "entropy", "favg", "first", "fsum", "geomean", "group_concat", "histogram", "histogram_exact",
+    "kahan_sum", "kurtosis", "kurtosis_pop", "last", "list", "listagg", "lttb", "mad", "max", "max_by", "mean", "median", "min",
+    "min_by", "mode", "product", "quantile", "quantile_cont", "quantile_disc", "regr_avgx", "regr_avgy", "regr_count", "regr_intercept",
+    "regr_r2", "regr_slope", "regr_sxx", "regr_sxy", "regr_syy", "reservoir_quantile", "sem", "skewness", "stddev", "stddev_pop",
+    "stddev_samp", "string_agg", "sum", "sum_no_overflow", "sumkahan", "var_pop", "var_samp", "variance", "variant_group_object", "wavg",
+    "weighted_avg",
+];
+
 fn is_aggregate(function: &Function) -> bool {
-    const AGGREGATES: [&str; 12] =
-        ["count", "sum", "avg", "min", "max", "median", "list", "arg_min", "arg_max", "any_value", "first", "last"];
-    function.filter.is_some() || AGGREGATES.contains(&last_part(&function.name).to_lowercase().as_str())
+    function.filter.is_some()
+        || !function.within_group.is_empty()
+        || AGGREGATES.contains(&last_part(&function.name).to_lowercase().as_str())
 }
 
 /// Whether a condition has a subquery, or reads a threshold where its other parts are no columns of the step.
@@ -763,7 +949,8 @@ impl VisitorMut for Carrier<'_, '_> {
 /// Finds `row_number()` over more keys than one, all of them of one relation, and lets it go by their order.
 struct Numbering<'a> {
     alias: &'a Ident,
-    thresholds: &'a [String],
+    /// Names that the relation itself does not have.
+    hidden: &'a [String],
     keys: Option<String>,
 }
 
@@ -777,7 +964,7 @@ impl VisitorMut for Numbering<'_> {
             && window.window_name.is_none()
             && window.window_frame.is_none()
             && window.order_by.len() > 1
-            && !window.order_by.iter().any(|key| reads_any(key, self.thresholds))
+            && !window.order_by.iter().any(|key| reads_any(key, self.hidden))
         {
             let keys = window.order_by.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             if self.keys.as_ref().is_none_or(|known| *known == keys)
@@ -786,7 +973,9 @@ impl VisitorMut for Numbering<'_> {
                 window.order_by.truncate(1);
                 window.order_by[0].expr = order;
                 window.order_by[0].options.sort = None;
-                window.order_by[0].options.nulls_first = None;
+                // There is no NULL. But without this DuckDB numbers rows by an aggregate that keeps the first of each partition, which is
+                // quicker where there is memory and dies where there is not.
+                window.order_by[0].options.nulls_first = Some(true);
                 self.keys = Some(keys);
             }
         }
@@ -845,52 +1034,76 @@ impl VisitorMut for Partitioner<'_> {
     }
 }
 
-/// The parameter that a guard reads: its first argument, whose name is its last one, a text.
-fn guarded(function: &Function) -> Option<Ident> {
+/// The threshold that a guard reads: its first argument, whose name is its last one, a text. What lies between must be known with the grid.
+fn guarded(function: &Function, thresholds: &[String]) -> Option<String> {
+    let arguments = plain_arguments(function)?;
+    let (Expr::Identifier(first), Expr::Value(last)) = (arguments.first()?, arguments.last()?) else { return None };
+    let name = thresholds.iter().find(|name| name.eq_ignore_ascii_case(&first.value))?;
+    let is_named = matches!(&last.value, Value::SingleQuotedString(text) if text.eq_ignore_ascii_case(name));
+    (is_named && is_of_parameters(&arguments, thresholds)).then(|| name.clone())
+}
+
+/// Whether a function says that two parameters are in order.
+fn is_in_order(function: &Function, thresholds: &[String]) -> bool {
+    last_part(&function.name).eq_ignore_ascii_case("in_order")
+        && plain_arguments(function).is_some_and(|arguments| is_of_parameters(&arguments, thresholds))
+}
+
+/// Whether literals and thresholds are all that these read, not a column or a subquery.
+fn is_of_parameters(arguments: &[&Expr], thresholds: &[String]) -> bool {
+    let mut others = false;
+    for argument in arguments {
+        let flow = sqlparser::ast::visit_expressions(*argument, |part| {
+            others |= match part {
+                Expr::Identifier(identifier) => !thresholds.iter().any(|name| name.eq_ignore_ascii_case(&identifier.value)),
+                Expr::CompoundIdentifier(_) | Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => true,
+                _ => false,
+            };
+            ControlFlow::<()>::Continue(())
+        });
+        debug_assert!(flow.is_continue());
+    }
+    !others
+}
+
+fn plain_arguments(function: &Function) -> Option<Vec<&Expr>> {
     let FunctionArguments::List(list) = &function.args else { return None };
-    let argument = |argument: &FunctionArg| match argument {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(expression)) => Some(expression.clone()),
+    let argument = |argument| match argument {
+        &FunctionArg::Unnamed(FunctionArgExpr::Expr(ref expression)) => Some(expression),
         _ => None,
     };
-    match (list.args.first().and_then(argument)?, list.args.last().and_then(argument)?) {
-        (Expr::Identifier(first), Expr::Value(last)) => {
-            matches!(&last.value, Value::SingleQuotedString(name) if name.eq_ignore_ascii_case(&first.value)).then_some(first)
-        }
-        _ => None,
-    }
+    if function.over.is_some() { None } else { list.args.iter().map(argument).collect() }
 }
 
-fn with_first_argument(guard: &Expr, argument: &str) -> Result<String, String> {
-    let mut guard = guard.clone();
-    if let Expr::Function(Function { args: FunctionArguments::List(list), .. }) = &mut guard
-        && let Some(first) = list.args.first_mut()
-    {
-        *first = FunctionArg::Unnamed(FunctionArgExpr::Expr(expression(argument)?));
-    }
-    Ok(guard.to_string())
+fn is_number_guard(expression: &Expr) -> bool {
+    const GUARDS: [&str; 4] = ["number_in_range", "number_in_range_or_null", "integer_in_range", "integer_in_range_or_null"];
+    matches!(expression, Expr::Function(function) if GUARDS.contains(&last_part(&function.name).to_lowercase().as_str()))
 }
 
-/// Puts the grid's columns in the place of thresholds and their guards, which are asked once for each combination instead.
+/// Puts the grid's columns in the place of thresholds, and of their guards, which are asked once for each combination.
 struct Thresholds<'a> {
     names: &'a [String],
-    guards: &'a mut HashMap<String, Expr>,
+    guards: &'a mut Vec<Guard>,
 }
 
 impl VisitorMut for Thresholds<'_> {
     type Break = ();
 
     fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<()> {
-        let identifier = match &*expression {
-            Expr::Identifier(identifier) => Some(identifier.clone()),
-            Expr::Function(function) => guarded(function),
+        let found = match &*expression {
+            Expr::Identifier(identifier) => self.names.iter().find(|name| name.eq_ignore_ascii_case(&identifier.value)).cloned(),
+            Expr::Function(function) => guarded(function, self.names).map(|threshold| {
+                let known = self.guards.iter().find(|guard| guard.expression == *expression).map(|guard| guard.column.clone());
+                known.unwrap_or_else(|| {
+                    let column = format!("stockscan_guarded_{}", self.guards.len());
+                    self.guards.push(Guard { column: column.clone(), threshold, expression: expression.clone() });
+                    column
+                })
+            }),
             _ => None,
         };
-        let Some(identifier) = identifier else { return ControlFlow::Continue(()) };
-        if let Some(name) = self.names.iter().find(|name| name.eq_ignore_ascii_case(&identifier.value)) {
-            if matches!(expression, Expr::Function(_)) {
-                self.guards.entry(name.clone()).or_insert_with(|| expression.clone());
-            }
-            *expression = column(GRID, name);
+        if let Some(name) = found {
+            *expression = column(GRID, &name);
         }
         ControlFlow::Continue(())
     }

@@ -7,14 +7,15 @@ use duckdb_neo::{
     value::Value,
 };
 
-/// A value as a literal that DuckDB reads back as the same value. Whatever is no number, boolean, list or struct is written as a text, which
-/// casts to the type that it is used as.
+/// A value as a literal that DuckDB reads back as the same value of the same type: `'007'` stays a text, 0.1 a DOUBLE. Of a type that has no
+/// literal here it is the text, which casts to the type that it is used as.
 pub(super) fn literal(value: &Value, context: &Context, text: &LogicalType) -> Result<String> {
     if value.is_null()? {
         return Ok("NULL".to_owned());
     }
     let all = |values: Vec<Value>| values.iter().map(|value| literal(value, context, text)).collect::<Result<Vec<_>>>();
     let as_text = || Ok(context.value_cast(value, text)?.get::<String>()?.unwrap_or_default());
+    let typed = |name: &str| as_text().map(|given: String| format!("{name} {}", quoted_text(&given)));
     match value.logical_type()?.id()? {
         LogicalTypeID::List | LogicalTypeID::Array => Ok(format!("[{}]", all(value.children()?)?.join(", "))),
         LogicalTypeID::Struct => {
@@ -25,15 +26,33 @@ pub(super) fn literal(value: &Value, context: &Context, text: &LogicalType) -> R
                 fields.zip(values).map(|(name, value)| format!("{}: {value}", quoted_text(&name))).collect::<Vec<_>>().join(", ")
             ))
         }
-        LogicalTypeID::Boolean => as_text(),
-        // 'inf' and 'nan' are no literals.
-        _ => as_text().map(|given: String| if is_number(&given) { given } else { quoted_text(&given) }),
+        LogicalTypeID::Boolean
+        | LogicalTypeID::TinyInt
+        | LogicalTypeID::SmallInt
+        | LogicalTypeID::Integer
+        | LogicalTypeID::BigInt
+        | LogicalTypeID::HugeInt
+        | LogicalTypeID::UTinyInt
+        | LogicalTypeID::USmallInt
+        | LogicalTypeID::UInteger
+        | LogicalTypeID::UBigInt
+        | LogicalTypeID::UHugeInt
+        | LogicalTypeID::Decimal => as_text(),
+        LogicalTypeID::Float | LogicalTypeID::Double => as_text().map(|given: String| double(&given)),
+        LogicalTypeID::Date => typed("DATE"),
+        LogicalTypeID::Time => typed("TIME"),
+        LogicalTypeID::Timestamp => typed("TIMESTAMP"),
+        _ => as_text().map(|given: String| quoted_text(&given)),
     }
 }
 
-/// Digits with a sign, a point, an exponent: what may stand in SQL without quotes. A text that looks like it is the same number.
-fn is_number(text: &str) -> bool {
-    text.parse::<f64>().is_ok_and(f64::is_finite) && text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte))
+/// The exponent makes it a DOUBLE; `inf` and `nan` are no numbers in SQL.
+fn double(text: &str) -> String {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() && text.contains('e') => text.to_owned(),
+        Ok(number) if number.is_finite() => format!("{text}e0"),
+        _ => quoted_text(text),
+    }
 }
 
 /// Names and values of a STRUCT's fields; none for another type.
@@ -58,12 +77,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_numbers_stand_without_quotes() {
-        for number in ["1", "-2.5", "1e-5", "+3"] {
-            assert!(is_number(number), "{number}");
-        }
-        for text in ["", "inf", "nan", "1; DROP TABLE bars", "1 ", "0x10", "infinity", "--1", "1e", "09:50"] {
-            assert!(!is_number(text), "{text}");
+    fn doubles_stay_doubles() {
+        for (text, literal) in [("1.5", "1.5e0"), ("-2.0", "-2.0e0"), ("1e-05", "1e-05"), ("inf", "'inf'"), ("nan", "'nan'")] {
+            assert_eq!(double(text), literal);
         }
     }
 
