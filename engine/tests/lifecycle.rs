@@ -202,6 +202,56 @@ fn values_are_bound_and_written_out_safely() -> Outcome {
 }
 
 #[test]
+fn values_in_structures_are_bound_too() -> Outcome {
+    let engine = Engine::open(Options::memory())?;
+    engine.connection().execute_batch("CREATE TABLE bars AS FROM demo_bars(symbols := 2, sessions := 12)")?;
+    let given =
+        [("min_price", "1e1"), ("max_results_per_day", "5"), ("min_price", "20")].map(|(name, text)| (name.to_owned(), text.to_owned()));
+    let params = engine.values("scan_breakout", &given)?;
+    // Of a name given twice the last one counts.
+    assert_eq!(params, [("max_results_per_day".to_owned(), Value::BigInt(5)), ("min_price".to_owned(), Value::Double(20.0))]);
+    let unknown = engine.values("scan_breakout", &[("min_prise".to_owned(), "1".to_owned())]);
+    assert!(matches!(unknown, Err(Error::UnknownParameter { suggestion: Some(name), .. }) if name == "min_price"));
+
+    let grid = vec![("consolidation_period".to_owned(), Value::List(vec![Value::BigInt(3), Value::BigInt(5)]))];
+    let evil = Value::Text("x'}); DROP TABLE bars; --".to_owned());
+    let arguments = |scanner: Value| {
+        [
+            ("scanner", scanner),
+            ("start_date", Value::Text("2025-01-13".to_owned())),
+            ("end_date", Value::Text("2025-01-15".to_owned())),
+            ("params", Value::Struct(params.clone().into())),
+            ("grid", Value::Struct(grid.clone().into())),
+        ]
+        .map(|(name, value)| (name.to_owned(), Argument::Value(value)))
+    };
+    let call = engine.call("grid_trades", &arguments(Value::Text("breakout".to_owned())))?;
+    let (_, batches) = engine.collect(&call.query(), None)?;
+    assert!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>() >= 2, "a row for each combination");
+    let shown = "grid := {consolidation_period: [3, 5]}, params := {max_results_per_day: 5, min_price: 20}";
+    assert!(call.sql().contains(shown), "{}", call.sql());
+    assert_eq!(rows(&engine, &call.sql())?, batches.iter().map(|batch| batch.num_rows()).sum::<usize>());
+    assert!(engine.collect(&engine.call("grid_trades", &arguments(evil))?.query(), None).is_err());
+    assert_eq!(rows(&engine, "SELECT DISTINCT symbol FROM bars")?, 2);
+    Ok(())
+}
+
+#[test]
+fn columns_and_sessions_are_told() -> Outcome {
+    let engine = Engine::open(Options::memory())?;
+    engine.connection().execute_batch("CREATE TABLE bars AS FROM demo_bars(symbols := 2, sessions := 3)")?;
+    assert_eq!(engine.first_session(&[])?.as_deref(), Some("2025-01-13"));
+    assert_eq!(engine.latest_session(&[])?.as_deref(), Some("2025-01-15"));
+    let columns = engine.columns_of_built_in("backtest_summary")?;
+    let column =
+        |name: &str| columns.iter().find(|column| column.name == name).map(|column| (column.unit.as_deref(), column.meaning.as_str()));
+    assert_eq!(column("hit_rate_pct"), Some((Some("%"), "winners of trades")));
+    assert_eq!(column("turnover"), Some((Some("times a year"), "what was put into trades over the mean equity, for 252 sessions")));
+    assert_eq!(column("sessions"), Some((None, "sessions, with trades or without")));
+    Ok(())
+}
+
+#[test]
 fn a_users_own_scanner_is_called_like_any_other() -> Outcome {
     let engine = Engine::open(Options::memory())?;
     engine.connection().execute_batch(

@@ -362,3 +362,32 @@ fn a_file_hides_a_macro_of_the_database() -> Outcome {
     assert!(found.iter().all(|finding| finding.starts_with("scan_crp")), "{found:?}");
     Ok(())
 }
+
+#[test]
+fn the_definition_of_an_own_scanner_says_which_parameters_are_thresholds() -> Outcome {
+    // Copies of the built-in scanners under names of their own, as DuckDB writes their definitions down.
+    let engine = Engine::open(Options::memory())?;
+    assert_eq!(engine.create_macro("scan_breakout")?, None, "what is built in is known");
+    let mut thresholds = 0;
+    for scanner in engine.scanners()? {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../sql/scanners/{}.sql", scanner.function_name));
+        let own = format!("scan_own_{}", scanner.name);
+        let sql = fs::read_to_string(path)?.replace(&format!("CREATE MACRO {}(", scanner.function_name), &format!("CREATE MACRO {own}("));
+        engine.connection().execute_batch(&sql)?;
+        let definition = engine.create_macro(&own)?.ok_or("it is not built in")?;
+        for (parameter, _) in engine.signature(&own)?.parameters {
+            let is_threshold = |function: &str, definition: Option<&str>| -> Outcome<bool> {
+                let mut statement = engine.connection().prepare("SELECT is_threshold(?, ?, ?)")?;
+                Ok(statement.query_row((function, parameter.as_str(), definition), |row| row.get(0))?)
+            };
+            let expected = is_threshold(&scanner.function_name, None)?;
+            assert_eq!(is_threshold(&own, Some(&definition))?, expected, "{own}: {parameter}");
+            thresholds += usize::from(expected);
+        }
+    }
+    assert!(thresholds > 20, "{thresholds}");
+    assert!(!engine.hides_built_in("scan_breakout")? && !engine.hides_built_in("scan_own_breakout")?);
+    engine.connection().execute_batch("CREATE MACRO scan_breakout(scan_date) AS TABLE SELECT 1 AS x")?;
+    assert!(engine.hides_built_in("scan_breakout")?);
+    Ok(())
+}
