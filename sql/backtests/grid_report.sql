@@ -88,7 +88,7 @@ stockscan_trials AS (
     SELECT
         count(*) AS trials,
         max(judged.sessions) AS sessions,
-        var_samp(judged.sharpe / sqrt(252)) AS sharpe_variance,
+        list_var_samp(list(judged.sharpe / sqrt(252) ORDER BY judged.combination)) AS sharpe_variance,
         arg_min(
             judged.combination,
             {

@@ -116,7 +116,7 @@ stockscan_chosen AS (
 ),
 
 stockscan_trials AS (
-    SELECT count(*) AS trials, var_samp(judged.sharpe / sqrt(252)) AS sharpe_variance
+    SELECT count(*) AS trials, list_var_samp(list(judged.sharpe / sqrt(252) ORDER BY judged.combination)) AS sharpe_variance
     FROM stockscan_judged AS judged
     WHERE judged.part = 'whole'
 ),
