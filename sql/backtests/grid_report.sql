@@ -147,7 +147,7 @@ stockscan_stitched AS (
     JOIN stockscan_tested AS tested
         ON tested.combination = trade.combination
         AND trade.scan_date >= tested.first_date
-        AND (tested.next_date IS NULL OR trade.scan_date < tested.next_date)
+        AND trade.scan_date < coalesce(tested.next_date, session_date(end_date, called_by, 'end_date') + 1)
 ),
 
 stockscan_closes AS (

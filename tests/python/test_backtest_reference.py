@@ -157,7 +157,9 @@ def sessions_of(trades, price, first, last, portfolio):
     end = max([last, *(trade["exit_ts"].date() for trade in taken)])
     span = price[(price.index.get_level_values("day") >= first) & (price.index.get_level_values("day") <= end)]
     opens, closes = (span[column].unstack("symbol").sort_index() for column in ("open", "close"))
-    parts = closes.ffill() / opens.bfill().iloc[0] if len(opens) else closes
+    # What trades in the range is bought, not what turns up while trades of it are still open.
+    bought = [symbol for symbol in closes if closes[symbol].first_valid_index() <= last]
+    parts = (closes.ffill() / opens.bfill().iloc[0])[bought] if bought else closes
     known = {symbol: group.droplevel("symbol")["close"].to_dict() for symbol, group in span.groupby("symbol")}
     initial = portfolio["initial_capital"]
     rows, before, peak, benchmark_before, benchmark_peak = [], initial, initial, initial, initial
@@ -283,7 +285,6 @@ def summary_of(trades, rows, portfolio):
         benchmark_return_pct=100 * (rows[-1]["benchmark_equity"] / initial - 1),
         benchmark_sharpe=ratio(lambda values: empyrical.sharpe_ratio(values, annualization=252), benchmark),
         benchmark_max_drawdown_pct=100 * empyrical.max_drawdown(benchmark),
-        session_returns=[row["return_pct"] for row in rows],
     )
 
 
@@ -293,8 +294,6 @@ CURRENCY = {"amount", "profit", "invested", "equity", "expectancy", "total_profi
 def same(column, got, want):
     if isinstance(want, set):
         return got in want
-    if isinstance(want, list):
-        return len(got) == len(want) and all(same(column, *pair) for pair in zip(got, want))
     if isinstance(got, float) and isinstance(want, int | float | np.floating):
         # Amounts are added up in nine decimals, and so are excursions.
         return math.isclose(got, want, rel_tol=1e-9, abs_tol=1e-6 if column in CURRENCY else 1e-9)

@@ -83,9 +83,8 @@ impl Scanner {
         debug_assert!(flow.is_continue());
         let can_lift = |names: &[String]| lift(self.query.clone(), names, &HashMap::new()).is_some();
         let is_threshold = |name: &String| {
-            !fixed.found.contains(name)
-                && !(texts.contains(name) && reads_any(&unguarded, std::slice::from_ref(name)))
-                && can_lift(std::slice::from_ref(name))
+            let is_read_as_text = texts.contains(name) && reads_any(&unguarded, std::slice::from_ref(name));
+            !is_read_as_text && !fixed.found.contains(name) && can_lift(std::slice::from_ref(name))
         };
         let thresholds: Vec<String> = candidates.iter().filter(|name| is_threshold(name)).cloned().collect();
         if can_lift(&thresholds) { thresholds } else { Vec::new() }
