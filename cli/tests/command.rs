@@ -1,58 +1,10 @@
 //! The command as a user meets it: what it prints, where, and how it ends. Bad input above all.
 
-use std::{
-    error::Error,
-    fs,
-    io::Write,
-    path::Path,
-    process::{Command, Stdio},
-};
+mod common;
 
-type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+use std::{fs, io::Write, path::Path, process::Stdio};
 
-struct Answer {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-/// The command in a folder, out of reach of the variables and configuration of whoever runs the tests.
-fn command(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_scanner"));
-    command.current_dir(folder).env("XDG_CONFIG_HOME", folder.join("home"));
-    for variable in ["STOCKSCAN_DATABASE", "STOCKSCAN_SCANNERS_DIRECTORY", "STOCKSCAN_CONFIG_FILE"] {
-        command.env_remove(variable);
-    }
-    command
-}
-
-/// Runs the command in a folder, without a terminal.
-fn scanner(folder: &Path, arguments: &[&str]) -> Outcome<Answer> {
-    answer(command(folder).args(arguments))
-}
-
-fn answer(command: &mut Command) -> Outcome<Answer> {
-    let output = command.stdin(Stdio::null()).output()?;
-    Ok(Answer { code: output.status.code(), out: String::from_utf8(output.stdout)?, err: String::from_utf8(output.stderr)? })
-}
-
-fn ok(folder: &Path, arguments: &[&str]) -> Outcome<Answer> {
-    let answer = scanner(folder, arguments)?;
-    assert_eq!(answer.code, Some(0), "{arguments:?}\n{}{}", answer.out, answer.err);
-    Ok(answer)
-}
-
-/// A folder with a small demo market in `market.duckdb`.
-fn demo() -> Outcome<tempfile::TempDir> {
-    let folder = tempfile::tempdir()?;
-    ok(folder.path(), &["-q", "demo", "--symbols", "40", "--sessions", "20"])?;
-    Ok(folder)
-}
-
-fn count(folder: &Path, sql: &str) -> Outcome<i64> {
-    let answer = ok(folder, &["sql", sql, "--format", "csv"])?;
-    Ok(answer.out.lines().nth(1).ok_or("one row")?.parse()?)
-}
+use common::{Answer, Outcome, answer, command, count, demo, ok, scanner};
 
 /// Loose enough that the demo market always has hits.
 const LOOSE: [&str; 8] =

@@ -78,11 +78,8 @@ fn page(title: &str, lines: &[String], height: u32, draw: impl FnOnce(&Area<'_>)
     }
     // What screen readers read.
     let name = title.replace('&', "&amp;").replace('<', "&lt;");
-    Ok(svg.replacen(
-        "xmlns=\"http://www.w3.org/2000/svg\">",
-        &format!("role=\"img\" xmlns=\"http://www.w3.org/2000/svg\">\n<title>{name}</title>"),
-        1,
-    ))
+    let Some((head, rest)) = svg.split_once('>') else { return Ok(svg) };
+    Ok(format!("{head} role=\"img\">\n<title>{name}</title>{rest}"))
 }
 
 fn text(area: &Area<'_>, text: &str, place: (i32, i32), size: i32, colour: &RGBColor, side: HPos) -> Result<()> {

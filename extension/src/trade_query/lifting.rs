@@ -49,15 +49,19 @@ impl Scanner {
         let mut statements = Parser::parse_sql(&DuckDbDialect {}, text).map_err(|error| error.to_string())?;
         let statement = statements.pop().filter(|_| statements.is_empty());
         match statement {
-            Some(Statement::CreateMacro { name, args, definition: MacroDefinition::Table(query), .. }) => Ok(Scanner {
-                name: last_part(&name),
-                parameters: args
-                    .unwrap_or_default()
-                    .into_iter()
-                    .map(|argument| (argument.name.value.to_lowercase(), argument.default_expr.map(|default| default.to_string())))
-                    .collect(),
-                query: *query,
-            }),
+            Some(Statement::CreateMacro { name, args, definition: MacroDefinition::Table(mut query), .. }) => {
+                let flow = VisitMut::visit(&mut query, &mut Unwrapper);
+                debug_assert!(flow.is_continue());
+                Ok(Scanner {
+                    name: last_part(&name),
+                    parameters: args
+                        .unwrap_or_default()
+                        .into_iter()
+                        .map(|argument| (argument.name.value.to_lowercase(), argument.default_expr.map(|default| default.to_string())))
+                        .collect(),
+                    query: *query,
+                })
+            }
             _ => Err("expected one CREATE MACRO scan_name(…) AS TABLE … and nothing else".to_owned()),
         }
     }
@@ -165,6 +169,47 @@ fn bound(expression: &Expr, values: &HashMap<String, Expr>) -> Expr {
     let flow = VisitMut::visit(&mut expression, &mut Binder { literals: values });
     debug_assert!(flow.is_continue());
     expression
+}
+
+/// Takes off the brackets that DuckDB puts around joins, and around the arms of a UNION, when it writes a definition down.
+struct Unwrapper;
+
+impl Unwrapper {
+    fn unwrap(body: &mut SetExpr) {
+        while let SetExpr::Query(query) = body {
+            let is_bare = query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
+            // Brackets around another UNION say in which order they are taken.
+            if !is_bare || matches!(*query.body, SetExpr::SetOperation { .. }) {
+                return;
+            }
+            *body = (*query.body).clone();
+        }
+        if let SetExpr::SetOperation { left, right, .. } = body {
+            Unwrapper::unwrap(left);
+            Unwrapper::unwrap(right);
+        }
+    }
+}
+
+impl VisitorMut for Unwrapper {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        Unwrapper::unwrap(&mut query.body);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        for from in &mut select.from {
+            // Only the first of a chain: brackets further on say in which order to join.
+            while let TableFactor::NestedJoin { table_with_joins, alias: None } = &from.relation {
+                let mut inner = (**table_with_joins).clone();
+                inner.joins.append(&mut from.joins);
+                *from = inner;
+            }
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// Whether a lambda has a parameter of one of these names, which then means its own.
