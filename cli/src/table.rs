@@ -23,14 +23,14 @@ pub(crate) enum Numbers {
 /// The table's text. `width` is the terminal's; where the columns don't fit, only those of `narrow` are there, if any are named, and where these
 /// don't fit either, each row becomes a block of lines.
 pub(crate) fn render(schema: &SchemaRef, batches: &[RecordBatch], numbers: Numbers, width: Option<u16>, narrow: &[&str]) -> Result<String> {
-    if let Some(width) = width.filter(|_| !narrow.is_empty()) {
-        if !fits(schema, batches, numbers, width)? {
-            let places: Vec<usize> = narrow.iter().filter_map(|name| schema.index_of(name).ok()).collect();
-            let unfit = |error: ArrowError| Error::Database(error.to_string());
-            let schema = Arc::new(schema.project(&places).map_err(unfit)?);
-            let batches = batches.iter().map(|batch| batch.project(&places).map_err(unfit)).collect::<Result<Vec<_>>>()?;
-            return render(&schema, &batches, numbers, Some(width), &[]);
-        }
+    if let Some(width) = width.filter(|_| !narrow.is_empty())
+        && !fits(schema, batches, numbers, width)?
+    {
+        let places: Vec<usize> = narrow.iter().filter_map(|name| schema.index_of(name).ok()).collect();
+        let unfit = |error: ArrowError| Error::Database(error.to_string());
+        let schema = Arc::new(schema.project(&places).map_err(unfit)?);
+        let batches = batches.iter().map(|batch| batch.project(&places).map_err(unfit)).collect::<Result<Vec<_>>>()?;
+        return render(&schema, &batches, numbers, Some(width), &[]);
     }
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     let rows = rows_of(batches, numbers)?;

@@ -352,7 +352,7 @@ fn sessions(engine: &Engine, trading: &Trading, command: &str, bars: &[(String, 
     // The guards of the functions, before anything is asked of the bars.
     let dates = Query::with_values(
         "SELECT session_date(?, ?, 'start_date'), session_date(?, ?, 'end_date'), in_order(?, ?, ?, 'start_date', 'end_date')",
-        [&first, command, &last, command, &first, &last, command].map(|given| text(given)).to_vec(),
+        [&first, command, &last, command, &first, &last, command].map(text).to_vec(),
     );
     engine.collect(&dates, None)?;
     let days = [("first_date", &first), ("last_date", &last)].map(|(name, day)| (name.to_owned(), Argument::Value(text(day))));
