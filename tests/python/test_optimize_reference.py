@@ -27,7 +27,7 @@ EXITS = {"stop_loss_pct": [0.3, None], "target_pct": [0.4, None], "exit_time": [
 def market():
     with connect() as connection:
         # The end of each session and its first hour are enough for scans and exits.
-        connection.execute("CREATE TABLE bars AS FROM demo_bars(symbols := 36, sessions := 26) WHERE ts::TIME < '10:15' OR ts::TIME >= '15:10'")
+        connection.execute("CREATE TABLE bars AS FROM demo_bars(symbols := 36, sessions := 34) WHERE ts::TIME < '10:15' OR ts::TIME >= '15:10'")
         yield connection
 
 
@@ -285,8 +285,8 @@ OWN = {
     "unnest": (f"WITH last AS (SELECT s.*, unnest([1, 2]) AS k FROM S AS s WHERE {FOUND} AND s.price > t) {LAST} WHERE s.k = 1", T, "t"),
     "how long a list is": (f"SELECT {BASIC}, 5 AS probability_score, {RANKED} FROM S AS s, range(t) AS u(n) WHERE {FOUND} AND u.n = 1", {"t": [1, 3]}, ""),
     "what would fail without what came before": (f"WITH {ALL}, b AS (SELECT a.* FROM a WHERE a.price - 150 > t), last AS (SELECT b.*, CASE WHEN b.price <= 150 THEN error('asked too early') END AS checked FROM b) {LAST}", {"t": [0, 20]}, "t"),
-    "of another scanner": (f"SELECT s.scan_date, s.symbol, s.price, s.volume, s.probability_score, row_number() OVER (PARTITION BY s.scan_date ORDER BY s.rank) AS rank FROM scan_gap(scan_date, cutoff_time := cutoff_time, end_date := end_date, source := source, min_gap_pct := 0, min_price := 0, min_volume := 0) AS s WHERE abs(s.gap_pct) > t", {"t": [0.1, 0.6]}, "t"),
-    "handed on to another scanner": (f"SELECT s.scan_date, s.symbol, s.price, s.volume, s.probability_score, row_number() OVER (PARTITION BY s.scan_date ORDER BY s.rank) AS rank FROM scan_gap(scan_date, cutoff_time := cutoff_time, end_date := end_date, source := source, min_gap_pct := t, min_price := 0, min_volume := 0) AS s", {"t": [0.1, 0.6]}, ""),
+    "of another scanner": (f"SELECT s.scan_date, s.symbol, s.price, s.volume, s.probability_score, row_number() OVER (PARTITION BY s.scan_date ORDER BY s.rank) AS rank FROM scan_breakout(scan_date, cutoff_time := cutoff_time, end_date := end_date, source := source, consolidation_period := 2, breakout_volume_ratio := 0, resistance_break_pct := 0, min_price := 0, min_volume := 0) AS s WHERE s.breakout_pct > t", {"t": [0, 0.3]}, "t"),
+    "handed on to another scanner": (f"SELECT s.scan_date, s.symbol, s.price, s.volume, s.probability_score, row_number() OVER (PARTITION BY s.scan_date ORDER BY s.rank) AS rank FROM scan_breakout(scan_date, cutoff_time := cutoff_time, end_date := end_date, source := source, consolidation_period := 2, breakout_volume_ratio := 0, resistance_break_pct := t, min_price := 0, min_volume := 0) AS s", {"t": [0, 0.3]}, ""),
     "names like those of the query around it": (f"WITH stockscan_combinations AS (SELECT combination.*, 1 AS stockscan_scan FROM S AS combination WHERE combination.session_date >= CAST(scan_date AS DATE) AND combination.bars > 0 AND combination.price > t), signal AS (SELECT o.* FROM stockscan_combinations AS o) {LAST.replace('last', 'signal')}", T, "t"),
     "never read": (f"SELECT {BASIC}, 5 AS probability_score, {RANKED} FROM S AS s WHERE {FOUND}", T, ""),
     "only in the order at the end": (f"SELECT {BASIC}, 5 AS probability_score, {RANKED} FROM S AS s WHERE {FOUND} ORDER BY abs(s.price - t)", T, "t"),
@@ -495,7 +495,7 @@ def test_results_walk_forward_and_parameters(months, summaries, objective, min_t
         assert fold.median_objective == pytest.approx(own.objective.median(), nan_ok=True)
         choice = best[fold.fold]
         if choice is None:
-            assert pd.isna(fold.combination) and pd.isna(fold.trades) and fold.parameters is None
+            assert pd.isna(fold.combination) and pd.isna(fold.trades) and pd.isna(fold.parameters)
             continue
         then = own.loc[choice.combination]
         assert (fold.combination, fold.train_trades, fold.trades) == (choice.combination, choice.trades, then.trades)
