@@ -16,7 +16,10 @@ WAYS = {
     "in the session": "stop_loss_pct := 1, target_pct := 1.5, max_positions := 5",
     "over nights": "hold_sessions := 2, direction := 'short', cost_bps := 3, slippage_bps := 1, max_positions := 4, compounding := false",
 }
-OUTCOME = ("direction", "entry_ts", "entry_price", "exit_ts", "exit_price", "exit_reason", "gross_return_pct", "net_return_pct", "mfe_pct", "mae_pct", "minutes_held")
+OUTCOME = (
+    "direction", "entry_ts", "entry_price", "exit_ts", "exit_price", "exit_reason", "gross_return_pct", "net_return_pct", "mfe_pct", "mae_pct",
+    "minutes_held",
+)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +97,11 @@ def test_nobody_trades_before_the_cutoff(market, scanners, trades):
 CHANGES = {
     "deleted": "FROM bars WHERE {known}",
     "without values": "SELECT * REPLACE (CASE WHEN {known} THEN close END AS close, CASE WHEN {known} THEN volume ELSE -1 END AS volume) FROM bars",
-    "extreme": "SELECT * REPLACE (CASE WHEN {known} THEN open ELSE open * 1e3 END AS open, CASE WHEN {known} THEN high ELSE high * 1e6 END AS high, CASE WHEN {known} THEN low ELSE low * 1e-6 END AS low) FROM bars",
+    "extreme": """
+        FROM bars WHERE {known}
+        UNION ALL
+        SELECT * REPLACE (open * 1e3 AS open, high * 1e6 AS high, low * 1e-6 AS low) FROM bars WHERE NOT {known}
+    """,
 }
 
 
@@ -175,7 +182,8 @@ def test_ties_among_unranked_hits_do_not_depend_on_the_order_of_rows(market):
         )
         rows = fetch(market, f"FROM backtest('unranked', '{FIRST}', '{LAST}', source := 'shuffled', max_positions := 3)")
         for day in {row["scan_date"] for row in rows}:
-            of_day = [row for row in rows if row["scan_date"] == day and row["entry_ts"] and row["entry_ts"].date() == day and row["entry_ts"].time() == dt.time(9, 50)]
+            entry = dt.datetime.combine(day, dt.time(9, 50))
+            of_day = [row for row in rows if row["scan_date"] == day and row["entry_ts"] == entry]
             taken = [row["symbol"] for row in of_day if row["amount"] > 0]
             assert taken == sorted(row["symbol"] for row in of_day)[: len(taken)] and len(taken) == 3, (order, day)
 
@@ -217,12 +225,12 @@ def test_no_more_is_put_in_than_there_is(market, scanners, sizes):
 @pytest.mark.parametrize("function", ["backtest", "backtest_daily", "backtest_summary", "backtest_by", "calibrate"])
 def test_literals_bound_values_a_prepared_statement_and_a_view_give_the_same(market, scanners, function):
     bucket, bound_bucket = ("'weekday', ", "$bucket, ") if function == "backtest_by" else ("", "")
-    for scanner in [scanner for scanner in scanners if scanner.name in ("gap", "mine", "technical")]:
+    for scanner in [scanner for scanner in scanners if scanner.name in ("technical", "mine")]:
         text = f"FROM {function}('{scanner.name}', '{FIRST}', '{LAST}', {bucket}params := {scanner.params()}, hold_sessions := 1, cost_bps := 2.5)"
         wanted = fetch(market, text)
         assert wanted
-        values = {"scanner": scanner.name, "first": FIRST, "last": LAST, "hold": 1, "cost": 2.5} | {f"p_{key}": value for key, value in scanner.arguments.items()}
-        values |= {"bucket": "weekday"} if bucket else {}
+        values = {"scanner": scanner.name, "first": FIRST, "last": LAST, "hold": 1, "cost": 2.5} | ({"bucket": "weekday"} if bucket else {})
+        values |= {f"p_{key}": value for key, value in scanner.arguments.items()}
         struct = "{" + ", ".join(f"{key}: $p_{key}" for key in scanner.arguments) + "}" if scanner.arguments else "NULL"
         bound = f"FROM {function}($scanner, $first, $last, {bound_bucket}params := {struct}, hold_sessions := $hold, cost_bps := $cost)"
         for dates in ({}, {"first": str(FIRST), "last": str(LAST)}, {"first": dt.datetime.combine(FIRST, dt.time())}):
@@ -233,7 +241,12 @@ def test_literals_bound_values_a_prepared_statement_and_a_view_give_the_same(mar
 
         market.execute(f"CREATE OR REPLACE TEMP VIEW asked AS {text}")
         assert fetch(market, "FROM asked") == wanted
-        market.execute(f"CREATE OR REPLACE TEMP MACRO around(whose, since, until, how_long := 0, what := NULL) AS TABLE FROM {function}(whose, since, until, {bucket}params := what, hold_sessions := how_long, cost_bps := 2.5)")
+        market.execute(
+            f"""
+            CREATE OR REPLACE TEMP MACRO around(whose, since, until, how_long := 0, what := NULL) AS TABLE
+            FROM {function}(whose, since, until, {bucket}params := what, hold_sessions := how_long, cost_bps := 2.5)
+            """
+        )
         assert fetch(market, f"FROM around('{scanner.name}', '{FIRST}', '{LAST}', how_long := 1, what := {scanner.params()})") == wanted
 
 
@@ -252,7 +265,8 @@ def test_prepared_once_it_follows_its_values(market, scanners):
 def test_the_source_may_be_whatever_a_scan_takes(market, scanners, trades):
     """A CTE, a list of tables, a qualified name, a data frame."""
     market.execute("CREATE SCHEMA IF NOT EXISTS other; CREATE OR REPLACE TABLE other.\"odd \"\"bars\" AS FROM bars")
-    market.execute("CREATE OR REPLACE TEMP TABLE early AS FROM bars WHERE ts < '2024-12-20'; CREATE OR REPLACE TEMP TABLE late AS FROM bars WHERE ts >= '2024-12-20'")
+    market.execute("CREATE OR REPLACE TEMP TABLE early AS FROM bars WHERE ts < '2024-12-20'")
+    market.execute("CREATE OR REPLACE TEMP TABLE late AS FROM bars WHERE ts >= '2024-12-20'")
     frame = market.execute("FROM bars").df()
     assert len(frame)
     given = WAYS["in the session"]
@@ -268,7 +282,13 @@ def test_the_source_may_be_whatever_a_scan_takes(market, scanners, trades):
 
 
 def test_symbols_of_digits_are_found(market, scanners):
-    market.execute("CREATE OR REPLACE TEMP TABLE digits AS SELECT * REPLACE (CASE symbol WHEN 'DEMO0010' THEN '000001' WHEN 'DEMO0011' THEN '1' WHEN 'DEMO0012' THEN '1e3' END AS symbol) FROM bars WHERE symbol IN ('DEMO0010', 'DEMO0011', 'DEMO0012')")
+    market.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE digits AS
+        SELECT bars.* REPLACE (name.digits AS symbol)
+        FROM bars JOIN (VALUES ('DEMO0010', '000001'), ('DEMO0011', '1'), ('DEMO0012', '1e3')) AS name (symbol, digits) USING (symbol)
+        """
+    )
     found = 0
     for scanner in scanners:
         for symbols in (["000001"], ["1", "1e3"]):
@@ -281,8 +301,8 @@ def test_symbols_of_digits_are_found(market, scanners):
 
 # Names that look like SQL. None of them is a scanner, and nothing of them is run.
 INJECTIONS = [
-    "breakout('2025-01-06') --", "breakout'); DROP TABLE bars; --", 'x"; DROP TABLE bars; --', 'breakout" AS scan; DROP TABLE bars', "breakout\0", "", " ", "main.scan_breakout",
-    "range(3) UNION ALL FROM bars", "'", '"', "\\", "breakout breakout", "system.main.scan_breakout", "((", "$1", "?", "x" * 5000,
+    "breakout('2025-01-06') --", "breakout'); DROP TABLE bars; --", 'x"; DROP TABLE bars; --', 'breakout" AS scan; DROP TABLE bars', "breakout\0",
+    "", " ", "main.scan_breakout", "range(3) UNION ALL FROM bars", "'", '"', "\\", "breakout breakout", "system.main.scan_breakout", "((", "$1", "?", "x" * 5000,
 ]
 
 
@@ -329,9 +349,15 @@ ODD = {
     "one bar": "FROM bars WHERE symbol = 'DEMO0001' AND ts = '2025-01-06 09:50'",
     "one session": "FROM bars WHERE ts::DATE = '2025-01-06'",
     "flat": "SELECT * REPLACE (100 AS open, 100 AS high, 100 AS low, 100 AS close) FROM bars",
-    "half nan": "SELECT * REPLACE (CASE WHEN hash(ts, 1) % 2 = 0 THEN 'NaN' ELSE close END AS close, CASE WHEN hash(ts, 2) % 3 = 0 THEN 'Infinity' ELSE open END AS open) FROM bars",
-    "far apart": "SELECT * REPLACE (CASE hash(ts, 1) % 50 WHEN 0 THEN close / 50 WHEN 1 THEN close * 30 ELSE close END AS close, high * 30 AS high, low / 50 AS low) FROM bars",
-    "texts": "SELECT symbol, ts, open::VARCHAR AS open, high::VARCHAR AS high, low::VARCHAR AS low, close::VARCHAR AS close, volume::VARCHAR AS volume FROM bars",
+    "half nan": """
+        SELECT * REPLACE (CASE WHEN hash(ts, 1) % 2 = 0 THEN 'NaN' ELSE close END AS close, CASE WHEN hash(ts, 2) % 3 = 0 THEN 'Infinity' ELSE open END AS open)
+        FROM bars
+    """,
+    "far apart": """
+        SELECT * REPLACE (CASE hash(ts, 1) % 50 WHEN 0 THEN close / 50 WHEN 1 THEN close * 30 ELSE close END AS close, high * 30 AS high, low / 50 AS low)
+        FROM bars
+    """,
+    "texts": "SELECT * REPLACE (open::VARCHAR AS open, high::VARCHAR AS high, low::VARCHAR AS low, close::VARCHAR AS close, volume::VARCHAR AS volume) FROM bars",
 }
 
 
@@ -339,9 +365,9 @@ ODD = {
 def test_odd_bars_give_no_odd_numbers(market, scanners, kind):
     market.execute(f"CREATE OR REPLACE TEMP TABLE odd AS {ODD[kind]}")
     functions = ["backtest_summary", "backtest", "backtest_daily", "calibrate", "backtest_by"]
-    for number, scanner in enumerate(scanners):
+    for number, scanner in list(enumerate(scanners))[len(kind) % 2 :: 2]:
         # Not every pair, but each function and each scanner several times.
-        function = functions[(number + len(kind)) % 5]
+        function = functions[(number // 2 + len(kind)) % 5]
         given = "hold_sessions := 2, direction := 'short', stop_loss_pct := 5" if number % 2 else "target_pct := 3"
         text = scanner.of(function, given, source="odd")
         if function == "backtest_by":
