@@ -398,7 +398,9 @@ def summaries(months):
         call = CALL.replace("{", "{" + struct(given)[1:-1] + ", ", 1)
         for part, fold, first, last in parts_of(days, 4):
             frame = months.execute(f"FROM backtest_summary('breakout', '{first}', '{last}', {call})").df()
-            rows.append(frame.assign(combination=number, part=part, fold=fold))
+            daily = months.execute(f"SELECT return_pct FROM backtest_daily('breakout', '{first}', '{last}', {call})").fetchall()
+            returns = np.array([value for (value,) in daily])
+            rows.append(frame.assign(combination=number, part=part, fold=fold, session_returns=[returns] * len(frame)))
     months.execute(f"CREATE TABLE trades AS FROM grid_trades('breakout', '{RANGE[0]}', '{RANGE[1]}', {struct(GRID)}, {CALL.replace(', max_positions := 2', '')})")
     result = pd.concat(rows, ignore_index=True)
     # They stand on there being wins and losses, enough trades in some and too few in others.
