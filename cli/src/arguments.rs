@@ -82,6 +82,21 @@ pub(crate) enum Command {
     Doctor,
 }
 
+impl Command {
+    /// Where the command's rows go, if it has any.
+    pub(crate) fn output(&mut self) -> Option<&mut Output> {
+        match self {
+            Command::Run(run) => Some(&mut run.output),
+            Command::Backtest(backtest) => Some(&mut backtest.output),
+            Command::Optimize(optimize) => Some(&mut optimize.output),
+            Command::List(list) => Some(&mut list.output),
+            Command::Sql(sql) => Some(&mut sql.output),
+            Command::Check(check) => Some(&mut check.output),
+            Command::Demo(_) | Command::New(_) | Command::Ingest(_) | Command::Doctor => None,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  scanner demo --symbols 500")]
 pub(crate) struct Demo {
@@ -102,15 +117,30 @@ pub(crate) struct Demo {
   scanner run -t breakout --cutoff 10:30 --set min_price=100 --set min_volume=0 --explain
   scanner run -t breakout --date 2025-01-06 --end-date 2025-01-15 --output breakouts.csv")]
 pub(crate) struct Run {
-    /// Which scanner; 'scanner list' names them
-    #[arg(long, short = 't', value_name = "NAME")]
-    pub(crate) scanner_type: String,
+    #[command(flatten)]
+    pub(crate) scan: Scan,
     /// The session to scan, or the first of a range [default: the latest in the data]
     #[arg(long, value_name = "DATE")]
     pub(crate) date: Option<String>,
     /// The last session of a range [default: the same session]
     #[arg(long, value_name = "DATE")]
     pub(crate) end_date: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+    /// Print the filter funnel: how many symbols survive each condition
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// Print the SQL statement instead of running it
+    #[arg(long)]
+    pub(crate) sql: bool,
+}
+
+/// What is scanned, and with which limits.
+#[derive(Debug, Args)]
+pub(crate) struct Scan {
+    /// Which scanner; 'scanner list' names them
+    #[arg(long, short = 't', value_name = "NAME")]
+    pub(crate) scanner_type: String,
     /// Time of day up to which bars are seen [default: the scanner's own]
     #[arg(long, value_name = "HH:MM")]
     pub(crate) cutoff: Option<String>,
@@ -123,17 +153,9 @@ pub(crate) struct Run {
     /// Regular hours of an exchange, such as NSE or NYSE; 'FROM markets()' lists them
     #[arg(long, value_name = "CODE")]
     pub(crate) market: Option<String>,
-    #[command(flatten)]
-    pub(crate) output: Output,
-    /// Print the filter funnel: how many symbols survive each condition
-    #[arg(long)]
-    pub(crate) explain: bool,
-    /// Print the SQL statement instead of running it
-    #[arg(long)]
-    pub(crate) sql: bool,
-    /// Stop after this many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) timeout: u64,
+    /// Stop after this many seconds [default: timeout of the configuration, else 300]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) timeout: Option<u64>,
 }
 
 /// Which hits are traded, and how.
@@ -396,6 +418,19 @@ pub(crate) enum Format {
     Parquet,
     /// Arrow IPC stream
     Arrow,
+}
+
+impl From<stockscan_configuration::Format> for Format {
+    fn from(configured: stockscan_configuration::Format) -> Format {
+        match configured {
+            stockscan_configuration::Format::Table => Format::Table,
+            stockscan_configuration::Format::Csv => Format::Csv,
+            stockscan_configuration::Format::Json => Format::Json,
+            stockscan_configuration::Format::Ndjson => Format::Ndjson,
+            stockscan_configuration::Format::Parquet => Format::Parquet,
+            stockscan_configuration::Format::Arrow => Format::Arrow,
+        }
+    }
 }
 
 #[cfg(test)]

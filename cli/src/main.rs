@@ -33,6 +33,7 @@ fn run(mut arguments: Arguments) -> Result<()> {
     // The doctor says himself what is wrong with the files.
     if !matches!(arguments.command, Command::Doctor) {
         arguments.global.configuration = Configuration::load(arguments.global.config_file.as_deref())?;
+        apply(&mut arguments);
     }
     match &arguments.command {
         Command::Demo(demo) => commands::demo::run(&arguments.global, demo),
@@ -45,5 +46,21 @@ fn run(mut arguments: Arguments) -> Result<()> {
         Command::Ingest(ingest) => commands::ingest::run(&arguments.global, ingest),
         Command::Check(check) => commands::check::run(&arguments.global, check),
         Command::Doctor => commands::doctor::run(&mut arguments.global),
+    }
+}
+
+/// What the configuration says of every command. Flags win.
+fn apply(arguments: &mut Arguments) {
+    let cli = &arguments.global.configuration.cli;
+    arguments.global.verbose |= cli.verbose_logging && !arguments.global.quiet;
+    if !cli.color_output {
+        console::set_colors_enabled(false);
+        console::set_colors_enabled_stderr(false);
+    }
+    if let Some(output) = arguments.command.output()
+        && output.format.is_none()
+        && output.output.is_none()
+    {
+        output.format = Some(cli.default_format.into());
     }
 }

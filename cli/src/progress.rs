@@ -60,7 +60,7 @@ fn with_bar<T>(
     parts: usize,
     work: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
-    if global.quiet || !console::Term::stderr().is_term() {
+    if global.quiet || !global.configuration.cli.progress_bars || !console::Term::stderr().is_term() {
         return work();
     }
     let connection = engine.connection();

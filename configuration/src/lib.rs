@@ -12,6 +12,7 @@ use std::{
     collections::BTreeMap,
     fmt, fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::{
@@ -59,6 +60,19 @@ pub struct Setting {
     pub value: Value,
     /// The file that it comes from.
     pub file: PathBuf,
+}
+
+/// How scans of a scanner are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunSettings {
+    /// After this time one is stopped.
+    pub timeout: Duration,
+    /// How often it is tried again if it failed for a passing reason.
+    pub retry_attempts: u64,
+    /// Whether a result is kept for the same question.
+    pub enable_caching: bool,
+    /// For how long.
+    pub cache_ttl: Duration,
 }
 
 /// A place where a configuration file may be.
@@ -241,6 +255,40 @@ impl Configuration {
     #[must_use]
     pub fn origin(&self, section: &str, key: &str) -> Option<&Path> {
         self.origins.get(&(section.to_owned(), key.to_owned())).map(PathBuf::as_path)
+    }
+
+    /// What the files say for one scanner: its section over what they say in `default`. The built-in defaults are not among them, since a
+    /// scanner has its own. The keys are parameters of scanners, of which this one need not take all, and [`RUN_KEYS`].
+    #[must_use]
+    pub fn scanner_settings(&self, scanner: &str) -> BTreeMap<String, Setting> {
+        let mut settings = BTreeMap::new();
+        if let Ok(Value::Object(defaults)) = serde_json::to_value(&self.default) {
+            for (key, value) in defaults {
+                if let Some(file) = self.origin("default", &key) {
+                    settings.insert(key, Setting { value, file: file.to_path_buf() });
+                }
+            }
+        }
+        if let Some(own) = self.scanners.get(scanner) {
+            settings.extend(own.iter().map(|(key, setting)| (key.clone(), setting.clone())));
+        }
+        settings
+    }
+
+    /// How scans of one scanner are run.
+    #[must_use]
+    pub fn run_settings(&self, scanner: &str) -> RunSettings {
+        let own = self.scanners.get(scanner);
+        let value = |key: &str| own.and_then(|own| own.get(key)).map(|setting| &setting.value);
+        // What is in a file was checked when it was read.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number of a small range")]
+        let whole = |key: &str, usual: u64| value(key).map_or(usual, |value| value.as_f64().map_or(usual, |number| number as u64));
+        RunSettings {
+            timeout: Duration::from_secs(whole("timeout", self.default.timeout.0)),
+            retry_attempts: whole("retry_attempts", self.default.retry_attempts.0),
+            enable_caching: value("enable_caching").and_then(Value::as_bool).unwrap_or(self.default.enable_caching),
+            cache_ttl: Duration::from_secs(whole("cache_ttl", self.default.cache_ttl.0)),
+        }
     }
 
     /// Checks the scanners' sections against the catalogue. Returns what to tell of sections whose scanner is not in this database: it

@@ -4,7 +4,7 @@ use stockscan_engine::{Engine, Error, Result};
 
 use super::{Access, counted, database, open, single};
 use crate::{
-    arguments::{Demo, Global, Output, Run},
+    arguments::{Demo, Global, Output, Run, Scan},
     progress,
 };
 
@@ -81,16 +81,11 @@ fn make(engine: &Engine, global: &Global, demo: &Demo) -> Result<()> {
 /// The first scan of the README.
 fn scan() -> Run {
     Run {
-        scanner_type: "breakout".to_owned(),
+        scan: Scan { scanner_type: "breakout".to_owned(), cutoff: None, settings: Vec::new(), symbols: None, market: None, timeout: None },
         date: Some("2025-01-15".to_owned()),
         end_date: None,
-        cutoff: None,
-        settings: Vec::new(),
-        symbols: None,
-        market: None,
         output: Output { format: None, output: None },
         explain: false,
         sql: false,
-        timeout: 300,
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod list;
 pub(crate) mod new;
 pub(crate) mod optimize;
 pub(crate) mod run;
+mod scanning;
 pub(crate) mod sql;
 mod trading;
 

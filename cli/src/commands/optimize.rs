@@ -30,12 +30,13 @@ const RESULTS: &str = "stockscan_grid_results";
 
 pub(crate) fn run(global: &Global, optimize: &Optimize) -> Result<()> {
     let engine = open(global, Access::Read)?;
-    let test = Test::new(&engine, global, &optimize.trading, "optimize")?;
+    let mut test = Test::new(&engine, global, &optimize.trading, "optimize")?;
     let scanner_parameters = engine.scanner_parameters(&test.scanner)?;
     let axes = grid::read(&optimize.grid, &engine.signature(&test.function)?, &scanner_parameters)?;
     if let Some((name, option)) = axes.iter().find_map(|axis| test.typed(&axis.name).map(|option| (&axis.name, option))) {
         return Err(Error::Invalid(format!("{name} is given with {option} and with --grid; expected one of them")));
     }
+    axes.iter().for_each(|axis| test.vary(&axis.name));
     let combinations = match optimize.samples {
         Some(samples) => grid::combinations(&axes).unwrap_or(usize::MAX).min(samples as usize),
         None => grid::combinations(&axes)?,

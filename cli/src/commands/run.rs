@@ -2,12 +2,12 @@
 
 use std::{
     io::{self, Write},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use stockscan_engine::{Argument, Call, Engine, Error, Funnel, Result, Value};
+use stockscan_engine::{Call, Engine, Funnel, Result, Value};
 
-use super::{Access, counted, market, no_usable_bars, open, same_bars, symbol_list, text};
+use super::{Access, counted, no_usable_bars, open, same_bars, scanning::Scanning};
 use crate::{
     arguments::{Global, Run},
     output, progress,
@@ -16,8 +16,19 @@ use crate::{
 
 pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
     let engine = open(global, Access::Read)?;
-    let deadline = Some(Duration::from_secs(run.timeout));
-    let call = call(&engine, global, run)?;
+    let scanning = Scanning::new(&engine, global, &run.scan)?;
+    let deadline = Some(scanning.settings.timeout);
+    let date = match &run.date {
+        Some(date) => date.clone(),
+        None => {
+            let latest = scanning.latest_session(&engine)?;
+            if !global.quiet && !run.sql {
+                eprintln!("no --date given: scanning the latest session, {latest}");
+            }
+            latest
+        }
+    };
+    let call = scanning.call(&engine, &date, run.end_date.as_deref())?;
     if run.sql {
         return Ok(writeln!(io::stdout(), "{}", call.sql())?);
     }
@@ -42,58 +53,6 @@ pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn call(engine: &Engine, global: &Global, run: &Run) -> Result<Call> {
-    let function = engine.scanner_function(&run.scanner_type)?;
-    let signature = engine.signature(&function)?;
-    let takes = |name: &str| signature.parameters.iter().any(|(parameter, _)| parameter == name);
-    let mut arguments: Vec<(String, Argument)> = Vec::new();
-    let mut set = |name: &str, value: Value| arguments.push((name.to_owned(), Argument::Value(value)));
-
-    if let Some(cutoff) = &run.cutoff {
-        set("cutoff_time", text(cutoff));
-    }
-    if let Some(end_date) = &run.end_date {
-        set("end_date", text(end_date));
-    }
-    if global.bar_minutes != 1 {
-        set("bar_minutes", Value::BigInt(i64::from(global.bar_minutes)));
-        if run.cutoff.is_none() && global.bar_minutes == 1440 && takes("cutoff_time") {
-            set("cutoff_time", text("24:00"));
-        }
-    }
-    if let Some(code) = &run.market {
-        let hours = market(engine, code)?;
-        set("session_start", text(&hours.session_start));
-        set("session_end", text(&hours.session_end));
-    }
-    if let Some(symbols) = &run.symbols {
-        set("symbols", symbol_list(symbols)?);
-    }
-    let date = match &run.date {
-        Some(date) => date.clone(),
-        None => {
-            let bars: Vec<_> = arguments
-                .iter()
-                .filter(|(name, _)| ["bar_minutes", "session_start", "session_end", "symbols"].contains(&name.as_str()))
-                .cloned()
-                .collect();
-            let latest = engine.latest_session(&bars)?.ok_or_else(|| Error::Invalid(no_usable_bars(engine)))?;
-            if !global.quiet && !run.sql {
-                eprintln!("no --date given: scanning the latest session, {latest}");
-            }
-            latest
-        }
-    };
-    arguments.push(("scan_date".to_owned(), Argument::Value(text(&date))));
-    for setting in &run.settings {
-        let (name, value) = setting
-            .split_once('=')
-            .ok_or_else(|| Error::Invalid(format!("--set {setting}: expected NAME=VALUE, such as --set min_price=100")))?;
-        arguments.push((name.trim().to_owned(), Argument::Text(value.to_owned())));
-    }
-    engine.call(&function, &arguments)
 }
 
 fn given<'a>(call: &'a Call, name: &str) -> Option<&'a str> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stockscan_engine::{Argument, Call, Engine, Error, Query, Result, Signature, Value, is_built_in};
 
-use super::{counted, market, no_usable_bars, say, symbol_list, text};
+use super::{counted, market, no_usable_bars, say, scanning::configured, symbol_list, text};
 use crate::{
     arguments::{Global, Trading},
     table::grouped,
@@ -51,8 +51,10 @@ pub(crate) struct Test {
     arguments: Vec<(String, Argument)>,
     /// Which of these the user has typed.
     typed: Vec<&'static str>,
-    /// The scanner's own parameters.
+    /// The scanner's own parameters, those that are configured first.
     own: Vec<(String, Value)>,
+    /// How many of them are configured.
+    configured: usize,
     /// What is not given.
     defaults: Signature,
     /// The command, which messages name.
@@ -67,7 +69,8 @@ impl Test {
         let function = engine.scanner_function(&trading.scanner_type)?;
         let scanner = function.strip_prefix("scan_").unwrap_or(&function).to_owned();
         let signature = engine.signature(&function)?;
-        let own = settings(engine, &function, &signature, &trading.settings)?;
+        let typed_own = settings(engine, &function, &signature, &trading.settings)?;
+        let own = with_configured(global, &signature, &scanner, &typed_own);
 
         let mut arguments: Vec<(String, Argument)> = Vec::new();
         let mut set = |name: &str, value: Argument| arguments.push((name.to_owned(), value));
@@ -138,7 +141,8 @@ impl Test {
             ));
         }
         let defaults = engine.signature("backtest_summary")?;
-        Ok(Test { command, scanner, function, start, end, arguments, typed, own, defaults, remarks })
+        let configured = own.len() - typed_own.len();
+        Ok(Test { command, scanner, function, start, end, arguments, typed, own, configured, defaults, remarks })
     }
 
     /// Says what the user should know before the work.
@@ -170,9 +174,18 @@ impl Test {
         call.sql()
     }
 
+    /// Leaves out what is configured of a parameter that a grid varies.
+    pub(crate) fn vary(&mut self, parameter: &str) {
+        let place = self.own[..self.configured].iter().position(|(name, _)| name == parameter);
+        if let Some(place) = place {
+            self.own.remove(place);
+            self.configured -= 1;
+        }
+    }
+
     /// The option by which a value is given already that a grid is to vary.
     pub(crate) fn typed(&self, parameter: &str) -> Option<String> {
-        if self.own.iter().any(|(name, _)| name == parameter) {
+        if self.own[self.configured..].iter().any(|(name, _)| name == parameter) {
             return Some(format!("--set {parameter}"));
         }
         self.typed.iter().find(|name| **name == parameter).and_then(|name| option(name)).map(str::to_owned)
@@ -301,6 +314,21 @@ fn settings(engine: &Engine, function: &str, signature: &Signature, given: &[Str
         settings.push((name.to_owned(), value.to_owned()));
     }
     engine.values(function, &settings)
+}
+
+/// The same over what is configured of the scanner's own parameters.
+fn with_configured(global: &Global, signature: &Signature, scanner: &str, typed: &[(String, Value)]) -> Vec<(String, Value)> {
+    let is_own = |name: &str| {
+        signature.parameters.iter().any(|(parameter, _)| parameter == name)
+            && option(name).is_none()
+            && !typed.iter().any(|(other, _)| other == name)
+    };
+    let configured = configured(global, scanner, is_own);
+    let values = configured.into_iter().filter_map(|(name, argument)| match argument {
+        Argument::Value(value) => Some((name, value)),
+        Argument::Text(_) => None,
+    });
+    values.chain(typed.iter().cloned()).collect()
 }
 
 /// Refuses a scanner of the user's that cannot be handed what a scan over a range of sessions needs.

@@ -1,0 +1,96 @@
+//! What is scanned: a scanner's call from what the configuration and the options say.
+
+use std::time::Duration;
+
+use stockscan_configuration::RunSettings;
+use stockscan_engine::{Argument, Call, Engine, Error, Result, Value};
+
+use super::{market, no_usable_bars, symbol_list, text};
+use crate::arguments::{Global, Scan};
+
+/// A scanner with its arguments, all but the session.
+#[derive(Debug, Clone)]
+pub(crate) struct Scanning {
+    /// Its name in SQL.
+    pub(crate) function: String,
+    /// Its arguments; of one given twice the last one counts.
+    pub(crate) arguments: Vec<(String, Argument)>,
+    /// How it is run.
+    pub(crate) settings: RunSettings,
+}
+
+impl Scanning {
+    /// From the configuration, and over it the options.
+    pub(crate) fn new(engine: &Engine, global: &Global, scan: &Scan) -> Result<Scanning> {
+        let function = engine.scanner_function(&scan.scanner_type)?;
+        let signature = engine.signature(&function)?;
+        let takes = |name: &str| signature.parameters.iter().any(|(parameter, _)| parameter == name);
+        let name = function.strip_prefix("scan_").unwrap_or(&function).to_owned();
+        let mut arguments = configured(global, &name, takes);
+        let mut set = |name: &str, value: Value| arguments.push((name.to_owned(), Argument::Value(value)));
+
+        if let Some(cutoff) = &scan.cutoff {
+            set("cutoff_time", text(cutoff));
+        }
+        if global.bar_minutes != 1 {
+            set("bar_minutes", Value::BigInt(i64::from(global.bar_minutes)));
+            if scan.cutoff.is_none() && global.bar_minutes == 1440 && takes("cutoff_time") {
+                set("cutoff_time", text("24:00"));
+            }
+        }
+        if let Some(code) = &scan.market {
+            let hours = market(engine, code)?;
+            set("session_start", text(&hours.session_start));
+            set("session_end", text(&hours.session_end));
+        }
+        if let Some(symbols) = &scan.symbols {
+            set("symbols", symbol_list(symbols)?);
+        }
+        for setting in &scan.settings {
+            let (name, value) = setting
+                .split_once('=')
+                .ok_or_else(|| Error::Invalid(format!("--set {setting}: expected NAME=VALUE, such as --set min_price=100")))?;
+            arguments.push((name.trim().to_owned(), Argument::Text(value.to_owned())));
+        }
+        let mut settings = global.configuration.run_settings(&name);
+        if let Some(seconds) = scan.timeout {
+            settings.timeout = Duration::from_secs(seconds);
+        }
+        Ok(Scanning { function, arguments, settings })
+    }
+
+    /// The call for a session, or a range of them.
+    pub(crate) fn call(&self, engine: &Engine, date: &str, end_date: Option<&str>) -> Result<Call> {
+        let mut days = vec![("scan_date".to_owned(), Argument::Value(text(date)))];
+        days.extend(end_date.map(|date| ("end_date".to_owned(), Argument::Value(text(date)))));
+        // Those of --set win over all.
+        engine.call(&self.function, &[days, self.arguments.clone()].concat())
+    }
+
+    /// The latest session that has bars.
+    pub(crate) fn latest_session(&self, engine: &Engine) -> Result<String> {
+        let shared = ["bar_minutes", "session_start", "session_end", "symbols"];
+        let bars: Vec<_> = self.arguments.iter().filter(|(name, _)| shared.contains(&name.as_str())).cloned().collect();
+        engine.latest_session(&bars)?.ok_or_else(|| Error::Invalid(no_usable_bars(engine)))
+    }
+}
+
+/// What the configuration says of the parameters that a scanner takes.
+pub(crate) fn configured(global: &Global, scanner: &str, takes: impl Fn(&str) -> bool) -> Vec<(String, Argument)> {
+    let settings = global.configuration.scanner_settings(scanner).into_iter().filter(|(name, _)| takes(name));
+    settings.map(|(name, setting)| (name, Argument::Value(value(&setting.value)))).collect()
+}
+
+/// A value of a file as one of SQL.
+fn value(given: &serde_json::Value) -> Value {
+    match given {
+        serde_json::Value::Null | serde_json::Value::Object(_) => Value::Null,
+        serde_json::Value::Bool(value) => Value::Boolean(*value),
+        serde_json::Value::Number(number) => match number.as_i64() {
+            Some(whole) => Value::BigInt(whole),
+            None => number.as_f64().map_or(Value::Null, Value::Double),
+        },
+        serde_json::Value::String(text) => Value::Text(text.clone()),
+        serde_json::Value::Array(items) => Value::List(items.iter().map(value).collect()),
+    }
+}
