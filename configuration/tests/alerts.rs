@@ -16,7 +16,7 @@ type Outcome<T = ()> = Result<T, Box<dyn StdError>>;
 fn read(path: &Path, content: &str) -> Outcome<Result<Configuration, Vec<String>>> {
     fs::write(path, content)?;
     Ok(match (Place { whose: "named", path: path.to_path_buf() }).read() {
-        Ok(layer) => Ok(Configuration::merged(layer.into_iter().collect())?),
+        Ok(layer) => Ok(Configuration::merged(layer.into_iter().collect(), &[])?),
         Err(mistakes) => Err(mistakes),
     })
 }
@@ -63,7 +63,7 @@ fn a_rule_of_a_later_file_replaces_the_earlier_one_whole() -> Outcome {
         r#"{"alerts": {"a": {"scanner_type": "gap", "symbols": ["X"], "webhook": {"url": "http://x"}}, "b": {"scanner_type": "gap"}}}"#,
     )?;
     let second = layer("2.json", r#"{"alerts": {"a": {"scanner_type": "crp", "webhook": {"url": "http://y", "secret_file": "/s"}}}}"#)?;
-    let merged = Configuration::merged(vec![first, second])?;
+    let merged = Configuration::merged(vec![first, second], &[])?;
     assert_eq!(merged.alerts.keys().collect::<Vec<_>>(), ["a", "b"]);
     let rule = &merged.alerts["a"];
     assert!(rule.symbols.is_empty(), "nothing of the earlier rule is left: {rule:?}");
