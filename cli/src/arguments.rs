@@ -44,6 +44,9 @@ pub(crate) struct Global {
     /// Configuration file, over ~/.config/stockscan/config.json and ./scanner_config.json
     #[arg(long, global = true, env = "STOCKSCAN_CONFIG_FILE", value_name = "FILE")]
     pub(crate) config_file: Option<PathBuf>,
+    /// File with the history of scans [default: state.duckdb beside the database]
+    #[arg(long, global = true, env = "STOCKSCAN_STATE", value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
     /// Never write to the database
     #[arg(long, global = true)]
     pub(crate) read_only: bool,
@@ -61,11 +64,14 @@ pub(crate) struct Global {
     pub(crate) variables: Vec<(String, OsString)>,
 }
 
-/// The variables named `STOCKSCAN_…` that are none of an option's.
+/// The variable with the key that a server asks for. It is a secret, and none of the configuration's.
+pub(crate) const API_KEY: &str = "STOCKSCAN_API_KEY";
+
+/// The variables named `STOCKSCAN_…` that are neither an option's nor a secret.
 pub(crate) fn configuration_variables() -> Vec<(String, OsString)> {
     let command = Arguments::command();
-    let options: Vec<_> = command.get_arguments().filter_map(|argument| argument.get_env()).collect();
-    stockscan_configuration::variables().into_iter().filter(|(name, _)| !options.iter().any(|option| *option == name.as_str())).collect()
+    let others: Vec<_> = command.get_arguments().filter_map(|argument| argument.get_env()).chain([API_KEY.as_ref()]).collect();
+    stockscan_configuration::variables().into_iter().filter(|(name, _)| !others.iter().any(|other| *other == name.as_str())).collect()
 }
 
 #[derive(Debug, Subcommand)]
@@ -88,6 +94,12 @@ pub(crate) enum Command {
     Ingest(IngestFiles),
     /// Look for defects in the bars
     Check(Check),
+    /// List what was scanned, and how that went
+    History(History),
+    /// Show a scan of the history: what was asked, and its rows
+    Show(Show),
+    /// Write the rows of a scan of the history
+    Export(Export),
     /// Show the configuration, and change it: keys, values, where they come from
     Config(Config),
     /// Say what is here: versions, database, who holds it, configuration, and what to do about each problem
@@ -108,6 +120,9 @@ impl Command {
             Command::List(list) => Some(&mut list.output),
             Command::Sql(sql) => Some(&mut sql.output),
             Command::Check(check) => Some(&mut check.output),
+            Command::History(history) => Some(&mut history.output),
+            Command::Show(show) => Some(&mut show.output),
+            Command::Export(export) => Some(&mut export.output),
             Command::Config(config) if !config.schema => Some(&mut config.output),
             Command::Demo(_) | Command::New(_) | Command::Ingest(_) | Command::Config(_) => None,
             Command::Doctor | Command::Completions(_) | Command::Man(_) => None,
@@ -145,6 +160,15 @@ pub(crate) struct Run {
     pub(crate) end_date: Option<String>,
     #[command(flatten)]
     pub(crate) output: Output,
+    /// Ask a Stockscan server, which has the bars, instead of opening a database
+    #[arg(long, conflicts_with_all = ["database", "source", "read_only", "explain", "sql", "state"])]
+    pub(crate) api_mode: bool,
+    /// Where that server is [default: api.host and api.port of the configuration]
+    #[arg(long, requires = "api_mode", env = "STOCKSCAN_URL", value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// Scan again, though the same was asked of the same bars a moment ago
+    #[arg(long)]
+    pub(crate) no_cache: bool,
     /// Print the filter funnel: how many symbols survive each condition
     #[arg(long)]
     pub(crate) explain: bool,
@@ -407,6 +431,54 @@ pub(crate) struct Check {
     /// Regular hours of an exchange, such as NSE or NYSE
     #[arg(long, value_name = "CODE")]
     pub(crate) market: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scanner history
+  scanner history --scanner-type breakout --days 7 --failed
+  scanner history --stats
+  scanner history --limit 100000 --output scans.parquet")]
+pub(crate) struct History {
+    /// Only scans of this scanner
+    #[arg(long, short = 't', value_name = "NAME")]
+    pub(crate) scanner_type: Option<String>,
+    /// Only scans of the last so many days
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub(crate) days: Option<u32>,
+    /// Only scans that failed
+    #[arg(long)]
+    pub(crate) failed: bool,
+    /// At most so many, the newest first
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
+    /// A row for each scanner: how many scans, hits and errors, and how long they took
+    #[arg(long, conflicts_with = "limit")]
+    pub(crate) stats: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scanner show latest
+  scanner show latest --format json")]
+pub(crate) struct Show {
+    /// The scan: the first letters of its id, as 'scanner history' lists it, or latest
+    pub(crate) scan_id: String,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scanner export latest --format csv
+  scanner export latest --output hits.parquet")]
+pub(crate) struct Export {
+    /// The scan: the first letters of its id, as 'scanner history' lists it, or latest
+    pub(crate) scan_id: String,
     #[command(flatten)]
     pub(crate) output: Output,
 }

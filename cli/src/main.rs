@@ -48,9 +48,12 @@ fn run(mut arguments: Arguments) -> Result<()> {
         Command::Sql(sql) => commands::sql::run(&arguments.global, sql),
         Command::Ingest(ingest) => commands::ingest::run(&arguments.global, ingest),
         Command::Check(check) => commands::check::run(&arguments.global, check),
-        Command::Config(config) => commands::config::run(&arguments.global, config),
+        Command::Config(config) => commands::config::run(&mut arguments.global, config),
         Command::Completions(completions) => commands::completions::run(&arguments.global, completions),
         Command::Man(man) => commands::man::run(man),
+        Command::History(history) => commands::history::list(&arguments.global, history),
+        Command::Show(show) => commands::history::show(&arguments.global, show),
+        Command::Export(export) => commands::history::export(&arguments.global, export),
         Command::Doctor => commands::doctor::run(&mut arguments.global),
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     Configuration, OLD_DASHBOARD, Origin, RUN_KEYS, SECTIONS, Setting,
     check::{Mistake, RULES_OWN, check, check_as, is_time_of_day, told},
     keys::Defaults,
-    schema::{allowed, is_nullable, parameter_schema},
+    schema::{allowed_of, is_nullable},
     variables::{nearly, typed},
 };
 
@@ -227,5 +227,5 @@ fn refused(parameter: &Parameter, value: &Value) -> Option<String> {
             .as_str()
             .is_some_and(|text| parameter.choices.as_ref().is_none_or(|choices| choices.split(", ").any(|choice| choice == text))),
     };
-    (!fits).then(|| allowed(&parameter_schema(parameter)))
+    (!fits).then(|| allowed_of(parameter))
 }

@@ -101,17 +101,19 @@ impl Default for Streaming {
 /// The server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[schemars(deny_unknown_fields, extend("x-acts-in" = "server"))]
+#[schemars(deny_unknown_fields)]
 pub struct Api {
-    /// Address to listen on.
+    /// Address at which the server listens, and where `--api-mode` asks for one.
     pub host: Text,
-    /// Port to listen on.
+    /// Its port.
     pub port: Whole<1, 65_535>,
-    /// Seconds after which a request is answered in any case.
+    /// Seconds after which a request is given up.
     pub timeout: Whole<1, DAY>,
     /// How many scans one request may ask for.
+    #[schemars(extend("x-acts-in" = "server"))]
     pub max_batch_size: Whole<1, 1000>,
     /// Whether pages of other origins may ask.
+    #[schemars(extend("x-acts-in" = "server"))]
     pub enable_cors: bool,
 }
 

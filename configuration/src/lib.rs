@@ -32,7 +32,7 @@ use check::told;
 pub use edit::{edit, value_from_text};
 pub use files::{Layer, Place, places};
 pub use keys::{AlertRule, Api, Cli, Dashboard, Defaults, Format, Layout, RUN_KEYS, Streaming, Theme, Webhook};
-pub use schema::{Key, allowed, default_of, keys, parameters, schema};
+pub use schema::{Key, allowed_of, default_of, keys, parameters, schema};
 pub use values::{File, Folder, Number, Text, Whole};
 pub use variables::{Variable, variables};
 

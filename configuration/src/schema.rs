@@ -188,9 +188,14 @@ fn plain(number: f64) -> Value {
     if number.fract() == 0.0 && number.abs() < 9e15 { Value::from(number as i64) } else { Value::from(number) }
 }
 
-/// The values that a schema allows, in words.
+/// The values that a parameter allows, in words.
 #[must_use]
-pub fn allowed(schema: &Value) -> String {
+pub fn allowed_of(parameter: &Parameter) -> String {
+    allowed(&parameter_schema(parameter))
+}
+
+/// The values that a schema allows, in words.
+pub(crate) fn allowed(schema: &Value) -> String {
     let kinds: Vec<&str> = match &schema["type"] {
         Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
         kind => kind.as_str().into_iter().collect(),

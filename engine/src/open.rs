@@ -120,6 +120,15 @@ impl Engine {
         }
     }
 
+    /// The database file, as seen from everywhere; `None`: it is in memory.
+    #[must_use]
+    pub fn file(&self) -> Option<String> {
+        match &self.options.location {
+            Location::Memory => None,
+            Location::File(path) => Some(std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string()),
+        }
+    }
+
     /// Stops the running query from another thread.
     #[must_use]
     pub fn interrupt_handle(&self) -> Arc<InterruptHandle> {
@@ -139,7 +148,9 @@ impl Engine {
     }
 }
 
-fn opening_failed(path: &Path, error: &duckdb::Error) -> Error {
+/// What it means that DuckDB could not open or attach a file.
+#[must_use]
+pub fn opening_failed(path: &Path, error: &duckdb::Error) -> Error {
     let message = match Error::from_duckdb(error) {
         Error::Database(message) | Error::Invalid(message) => message,
         other => return other,

@@ -47,10 +47,8 @@ impl Scanning {
             set("symbols", symbol_list(symbols)?);
         }
         for setting in &scan.settings {
-            let (name, value) = setting
-                .split_once('=')
-                .ok_or_else(|| Error::Invalid(format!("--set {setting}: expected NAME=VALUE, such as --set min_price=100")))?;
-            arguments.push((name.trim().to_owned(), Argument::Text(value.to_owned())));
+            let (name, value) = name_and_value(setting)?;
+            arguments.push((name.to_owned(), Argument::Text(value.to_owned())));
         }
         let mut settings = global.configuration.run_settings(&name);
         if let Some(seconds) = scan.timeout {
@@ -75,13 +73,16 @@ impl Scanning {
     }
 }
 
+/// What `--set` gives.
+pub(crate) fn name_and_value(setting: &str) -> Result<(&str, &str)> {
+    let (name, value) = setting
+        .split_once('=')
+        .ok_or_else(|| Error::Invalid(format!("--set {setting}: expected NAME=VALUE, such as --set min_price=100")))?;
+    Ok((name.trim(), value))
+}
+
 /// What the configuration says of the parameters that a scanner takes.
-pub(crate) fn configured(
-    engine: &Engine,
-    global: &Global,
-    scanner: &str,
-    takes: impl Fn(&str) -> bool,
-) -> Result<Vec<(String, Argument)>> {
+pub(crate) fn configured(engine: &Engine, global: &Global, scanner: &str, takes: impl Fn(&str) -> bool) -> Result<Vec<(String, Argument)>> {
     let settings = global.configuration.scanner_settings(engine, scanner)?.into_iter().filter(|(name, _)| takes(name));
     Ok(settings.map(|(name, setting)| (name, Argument::Value(value(&setting.value)))).collect())
 }
