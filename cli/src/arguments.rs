@@ -538,7 +538,7 @@ Where it belongs:
   fish        ~/.config/fish/completions/scanner.fish
   powershell  in $PROFILE: scanner completions powershell | Out-String | Invoke-Expression
   elvish      in ~/.config/elvish/rc.elv: eval (scanner completions elvish | slurp)
-The names of scanners are those that are there now, your own ones too.")]
+In bash, zsh and fish also the names of scanners that are there now, your own ones too.")]
 pub(crate) struct Completions {
     /// The shell
     #[arg(value_enum)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::values::{A_TIME_OF_DAY, A_WEB_ADDRESS, File, Folder, Number, TIME_OF_DAY, Text, WEB_ADDRESS, Whole, web_address};
 
@@ -282,9 +282,11 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// It cannot do without this key.
+    /// It cannot do without its address, and has one secret.
     fn needs(schema: &mut Schema) {
         required(schema, "url");
+        let both = json!({"properties": {"secret_file": {"type": "string"}, "secret_env": {"type": "string"}}, "required": ["secret_file", "secret_env"]});
+        schema.insert("not".to_owned(), both);
     }
 }
 

@@ -98,6 +98,9 @@ pub fn schema(engine: &Engine) -> Result<Value> {
     schema["additionalProperties"] = false.into();
     schema["not"] = json!({"required": ["dashboard", OLD_DASHBOARD]});
     schema["title"] = "Configuration of Stockscan".into();
+    if let Some(schema) = schema.as_object_mut() {
+        schema.remove("description");
+    }
     Ok(schema)
 }
 
@@ -203,7 +206,7 @@ pub(crate) fn allowed(schema: &Value) -> String {
     let or_null = if kinds.contains(&"null") { " or null" } else { "" };
     if let Some(choices) = schema["enum"].as_array() {
         let choices: Vec<&str> = choices.iter().filter_map(Value::as_str).collect();
-        return format!("one of {}{or_null}", choices.join(", "));
+        return format!("one of {}{}", choices.join(", "), if or_null.is_empty() { "" } else { ", or null" });
     }
     if kinds.len() > 2 {
         return "a number, a text, true, false, null or a list of texts".to_owned();
@@ -223,7 +226,8 @@ pub(crate) fn allowed(schema: &Value) -> String {
         Some(&"object") => "an object".to_owned(),
         _ => "a text".to_owned(),
     };
-    format!("{words}{or_null}")
+    let comma = if words.contains(',') && !or_null.is_empty() { "," } else { "" };
+    format!("{words}{comma}{or_null}")
 }
 
 fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {

@@ -88,7 +88,10 @@ fn a_mistake_in_a_rule_names_its_place_and_what_is_allowed() -> Outcome {
             r#"{"scanner_type": "gap", "cutoff_time": "25:00"}"#,
             "alerts.r.cutoff_time is \"25:00\"; expected a time of day such as \"09:50\"",
         ),
-        (r#"{"scanner_type": "gap", "interval_seconds": 0}"#, "alerts.r.interval_seconds is 0; expected a whole number from 1 to 86400"),
+        (
+            r#"{"scanner_type": "gap", "interval_seconds": 0}"#,
+            "alerts.r.interval_seconds is 0; expected a whole number from 1 to 86400 or null",
+        ),
         (r#"{"scanner_type": "gap", "symbols": "A"}"#, "alerts.r.symbols is \"A\"; expected a list of texts"),
         (r#"{"scanner_type": "gap", "config": 5}"#, "alerts.r.config is 5; expected an object, as in {\"min_price\": 100}"),
         (r#"{"scanner_type": "gap", "config": {"min_price": -1}}"#, "alerts.r.config.min_price is -1; expected a number, 0 or more"),

@@ -240,7 +240,7 @@ fn place_of(key: &str, rows: &[Row]) -> Result<(String, String)> {
     match sections.as_slice() {
         [] => {
             let known: Vec<String> = of_all.iter().map(|row| row.key.clone()).collect();
-            let meant = nearest(key, known.iter().map(String::as_str)).map_or(String::new(), |name| format!("; did you mean '{name}'?"));
+            let meant = nearest(key, known.iter().map(String::as_str)).map_or(";".to_owned(), |name| format!("; did you mean '{name}'?"));
             Err(Error::Invalid(format!(
                 "there is no key '{key}'{meant} 'scanner config' lists them; a scanner's own are set and shown with --scanner-type NAME"
             )))
