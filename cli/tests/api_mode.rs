@@ -1,5 +1,6 @@
 //! `scanner run --api-mode` against a small HTTP server that notes what it is asked and answers as the real one's documentation says.
 
+#[expect(dead_code, reason = "the rest is for tests that have a database")]
 mod common;
 
 use std::{

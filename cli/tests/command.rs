@@ -125,7 +125,8 @@ fn every_format_holds_the_same_rows() -> Outcome {
     }
     // Standard output gives the same bytes as a file.
     assert_eq!(run(&["--format", "csv"])?.out, fs::read_to_string(folder.path().join("hits.csv"))?);
-    assert_eq!(run(&["--format", "table"])?.out.lines().count() as i64, rows + 1);
+    // The names of the columns, and under them their units.
+    assert_eq!(run(&["--format", "table"])?.out.lines().count() as i64, rows + 2);
     let arrow = command(folder.path()).args(["run", "-t", "breakout", "--format", "arrow"]).output()?;
     let reader = arrow::ipc::reader::StreamReader::try_new(arrow.stdout.as_slice(), None)?;
     assert_eq!(reader.schema().field(0).name(), "scan_date");
@@ -593,7 +594,7 @@ fn doctor_says_what_the_configuration_says() -> Outcome {
     let doctor = ok(path, &["doctor"])?.out;
     for line in [
         "stockscan/config.json (yours) not there, which is fine",
-        "scanner_config.json (this folder's) read: cli.scanners_directory = \"scanners\"; 2 other settings checked, and not acted on yet",
+        "scanner_config.json (this folder's) sets cli: scanners_directory, color_output; dashboard: theme\n",
         "scanners 1 scanner; sub-folders are not read: drafts",
         "your scanners  morning_rise",
         "hidden in market.duckdb by your folder: scan_morning_rise",

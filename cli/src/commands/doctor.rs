@@ -30,7 +30,10 @@ pub(crate) fn run(global: &mut Global) -> Result<()> {
         match place.read() {
             Ok(None) => line("configuration", &format!("{shown} not there, which is fine"))?,
             Ok(Some(layer)) => {
-                line("configuration", &format!("{shown} sets {}", said(&layer.settings, global.verbose)))?;
+                line("configuration", &format!("{shown} sets {}", said(&layer.settings)))?;
+                for (section, key, value) in layer.settings.iter().filter(|_| global.verbose) {
+                    line("", &format!("{section}.{key} = {value}"))?;
+                }
                 layers.push(layer);
             }
             Err(mistakes) => {
@@ -45,7 +48,10 @@ pub(crate) fn run(global: &mut Global) -> Result<()> {
                 Origin::Variable(name) => Some(format!("{name} sets {section}.{key}")),
                 Origin::File(_) => None,
             });
-            let others = configuration.variables.iter().map(|variable| format!("{} may be a scanner's", variable.name));
+            let others = configuration
+                .variables
+                .iter()
+                .map(|variable| format!("{} is there; it counts if its name starts with a scanner's", variable.name));
             for told in of_variables.chain(others) {
                 line("configuration", &told)?;
             }
@@ -113,13 +119,12 @@ pub(crate) fn run(global: &mut Global) -> Result<()> {
 }
 
 /// What a file sets, section by section.
-fn said(settings: &[(String, String, Value)], with_values: bool) -> String {
-    let mut sections: Vec<(&str, Vec<String>)> = Vec::new();
-    for (section, key, value) in settings {
-        let said = if with_values { format!("{key} = {value}") } else { key.clone() };
+fn said(settings: &[(String, String, Value)]) -> String {
+    let mut sections: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (section, key, _) in settings {
         match sections.iter_mut().find(|(name, _)| name == section) {
-            Some((_, keys)) => keys.push(said),
-            None => sections.push((section, vec![said])),
+            Some((_, keys)) => keys.push(key),
+            None => sections.push((section, vec![key])),
         }
     }
     let sections: Vec<String> = sections.into_iter().map(|(section, keys)| format!("{section}: {}", keys.join(", "))).collect();
