@@ -1,8 +1,8 @@
 //! The command line: one definition that parses, helps and completes.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use stockscan_configuration::Configuration;
 
 #[derive(Debug, Parser)]
@@ -59,6 +59,19 @@ pub(crate) struct Global {
     /// What the configuration files say.
     #[arg(skip)]
     pub(crate) configuration: Configuration,
+    /// The variables that set keys of it.
+    #[arg(skip)]
+    pub(crate) variables: Vec<(String, OsString)>,
+}
+
+/// The variable with the key that a server asks for. It is a secret, and none of the configuration's.
+pub(crate) const API_KEY: &str = "STOCKSCAN_API_KEY";
+
+/// The variables named `STOCKSCAN_…` that are neither an option's nor a secret.
+pub(crate) fn configuration_variables() -> Vec<(String, OsString)> {
+    let command = Arguments::command();
+    let others: Vec<_> = command.get_arguments().filter_map(|argument| argument.get_env()).chain([API_KEY.as_ref()]).collect();
+    stockscan_configuration::variables().into_iter().filter(|(name, _)| !others.iter().any(|other| *other == name.as_str())).collect()
 }
 
 #[derive(Debug, Subcommand)]
@@ -87,8 +100,14 @@ pub(crate) enum Command {
     Show(Show),
     /// Write the rows of a scan of the history
     Export(Export),
+    /// Show the configuration, and change it: keys, values, where they come from
+    Config(Config),
     /// Say what is here: versions, database, who holds it, configuration, and what to do about each problem
     Doctor,
+    /// Print a script that completes commands, options and names of scanners in your shell
+    Completions(Completions),
+    /// Print the manual page, or write one for each command
+    Man(Man),
 }
 
 impl Command {
@@ -104,7 +123,9 @@ impl Command {
             Command::History(history) => Some(&mut history.output),
             Command::Show(show) => Some(&mut show.output),
             Command::Export(export) => Some(&mut export.output),
-            Command::Demo(_) | Command::New(_) | Command::Ingest(_) | Command::Doctor => None,
+            Command::Config(config) if !config.schema => Some(&mut config.output),
+            Command::Demo(_) | Command::New(_) | Command::Ingest(_) | Command::Config(_) => None,
+            Command::Doctor | Command::Completions(_) | Command::Man(_) => None,
         }
     }
 }
@@ -460,6 +481,79 @@ pub(crate) struct Export {
     pub(crate) scan_id: String,
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scanner config
+  scanner config --scanner-type breakout
+  scanner config --key min_price
+  scanner config --key api.port --value 9000
+  scanner config -t breakout --key symbols --value DEMO0001,DEMO0002
+  scanner config -t breakout --key symbols --unset
+  scanner config --user --key cli.color_output --value false
+  scanner config --validate
+  scanner config --path
+  scanner config --schema --output scanner_config.schema.json
+Later ones win: what is built in, ~/.config/stockscan/config.json, ./scanner_config.json, --config-file, variables such as
+STOCKSCAN_API_PORT or STOCKSCAN_BREAKOUT_MIN_PRICE, options.
+With \"$schema\": \"./scanner_config.schema.json\" at the top of scanner_config.json editors complete and check it.")]
+pub(crate) struct Config {
+    /// A scanner's values: its own section over 'default' over what is built in
+    #[arg(long, short = 't', value_name = "NAME")]
+    pub(crate) scanner_type: Option<String>,
+    /// A key, for its value alone; 'api.port', or 'port' where it is clear
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+    /// Set the key in ./scanner_config.json, or in the file of --config-file: true, 100, NULL, a text, a list A,B
+    #[arg(long, value_name = "VALUE", requires = "key", allow_hyphen_values = true)]
+    pub(crate) value: Option<String>,
+    /// Take the key out of the file
+    #[arg(long, requires = "key", conflicts_with = "value")]
+    pub(crate) unset: bool,
+    /// Change your own file, ~/.config/stockscan/config.json, for all folders
+    #[arg(long, requires = "key")]
+    pub(crate) user: bool,
+    /// Check all files and variables, and say every mistake
+    #[arg(long, group = "about", conflicts_with_all = ["key", "scanner_type"])]
+    pub(crate) validate: bool,
+    /// Where files are looked for
+    #[arg(long, group = "about", conflicts_with_all = ["key", "scanner_type"])]
+    pub(crate) path: bool,
+    /// Print the JSON Schema of a file, for editors
+    #[arg(long, group = "about", conflicts_with_all = ["key", "scanner_type", "format"])]
+    pub(crate) schema: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scanner completions bash > scanner.bash
+  scanner completions zsh > _scanner
+  scanner completions fish > scanner.fish
+Where it belongs:
+  bash        ~/.local/share/bash-completion/completions/scanner, or in ~/.bashrc: source <(scanner completions bash)
+  zsh         a file _scanner in a folder of $fpath, such as ~/.zfunc with 'fpath+=~/.zfunc' before compinit in ~/.zshrc
+  fish        ~/.config/fish/completions/scanner.fish
+  powershell  in $PROFILE: scanner completions powershell | Out-String | Invoke-Expression
+  elvish      in ~/.config/elvish/rc.elv: eval (scanner completions elvish | slurp)
+In bash, zsh and fish also the names of scanners that are there now, your own ones too.")]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scanner man > scanner.1
+  scanner man --output man1
+Where they belong: ~/.local/share/man/man1, or /usr/local/share/man/man1 for everyone. 'man -l scanner.1' shows one from anywhere.")]
+pub(crate) struct Man {
+    /// Folder for a page of each command; made if it is not there
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// Where rows go and how they look.

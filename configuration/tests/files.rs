@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use stockscan_configuration::{Configuration, Defaults, Format, Place, RUN_KEYS, Theme};
+use stockscan_configuration::{Configuration, Defaults, Format, Origin, Place, RUN_KEYS, Theme};
 use stockscan_engine::{Engine, Options};
 
 type Outcome<T = ()> = Result<T, Box<dyn StdError>>;
@@ -49,7 +49,7 @@ fn read(content: &[u8]) -> Outcome<Result<Configuration, Vec<String>>> {
     let place = place(folder.path(), "c.json", content)?;
     let shorter = |text: &str| text.replace(&format!("{}/", folder.path().display()), "");
     Ok(match place.read() {
-        Ok(layer) => Configuration::merged(layer.into_iter().collect()).map_err(|error| vec![shorter(&error.to_string())]),
+        Ok(layer) => Configuration::merged(layer.into_iter().collect(), &[]).map_err(|error| vec![shorter(&error.to_string())]),
         Err(mistakes) => Err(mistakes.iter().map(|mistake| shorter(mistake)).collect()),
     })
 }
@@ -79,8 +79,8 @@ fn a_mistake_names_file_key_value_and_what_is_allowed() -> Outcome {
         (
             r#"{"api": {"prot": 1, "port": 0}}"#,
             &[
+                "c.json: api has no key 'prot'; did you mean 'port'? it takes host, port, timeout, max_batch_size, enable_cors",
                 "c.json: api.port is 0; expected a whole number from 1 to 65535",
-                "c.json: api has no key 'prot'; did you mean 'port'? it takes enable_cors, host, max_batch_size, port, timeout",
             ],
         ),
         (r#"{"default": {"min_volume": -1}}"#, &["c.json: default.min_volume is -1; expected a whole number, 0 or more"]),
@@ -89,7 +89,7 @@ fn a_mistake_names_file_key_value_and_what_is_allowed() -> Outcome {
             r#"{"default": {"min_probability_score": 101}}"#,
             &["c.json: default.min_probability_score is 101; expected a number from 0 to 100"],
         ),
-        (r#"{"default": {"enable_caching": "yes"}}"#, &["c.json: default.enable_caching is \"yes\"; expected a boolean"]),
+        (r#"{"default": {"enable_caching": "yes"}}"#, &["c.json: default.enable_caching is \"yes\"; expected true or false"]),
         (r#"{"default": {"min_price": 60, "max_price": 50}}"#, &["c.json: default.min_price (60) must not exceed default.max_price (50)"]),
         (
             r#"{"cli": {"default_format": "xml"}}"#,
@@ -107,7 +107,7 @@ fn a_mistake_names_file_key_value_and_what_is_allowed() -> Outcome {
         (r#"{"api": 5}"#, &["c.json: api is 5; expected an object, as in {\"api\": {…}}"]),
         (r#"{"breakout": {"min_price": -1}}"#, &["c.json: breakout.min_price is -1; expected a number, 0 or more"]),
         (r#"{"breakout": {"extra": {}}}"#, &["c.json: breakout.extra is {}; expected a number, a text, true, false, null or a list"]),
-        (r#"[1, 2]"#, &["c.json: [1,2]; expected an object with sections such as default, streaming, api, cli, dashboard"]),
+        (r#"[1, 2]"#, &["c.json: [1,2]; expected an object with sections such as default, streaming, api, cli, dashboard, alerts"]),
         ("{\"api\": {\"port\": 1,\n \"port\": 2}}", &["c.json:2:7: a second 'port'; expected JSON"]),
         ("{\n  \"api\": {},\n}", &["c.json:3:1: trailing comma; expected JSON"]),
         ("", &["c.json:1:0: EOF while parsing a value; expected JSON"]),
@@ -140,14 +140,14 @@ fn later_files_win_key_by_key_and_paths_are_relative_to_their_file() -> Outcome 
         place(root, "here/scanner_config.json", br#"{"api": {"port": 2}, "cli": {"results_directory": "/out"}, "crp": {"min_price": 3}}"#)?;
     let layers = |places: &[&Place]| -> Outcome<Configuration> {
         let layers: Vec<_> = places.iter().filter_map(|place| place.read().unwrap_or_default()).collect();
-        Ok(Configuration::merged(layers)?)
+        Ok(Configuration::merged(layers, &[])?)
     };
     let merged = layers(&[&first, &second])?;
     assert_eq!((merged.api.port.0, merged.api.host.0.as_str()), (2, "a"));
     assert_eq!(merged.cli.scanners_directory.as_ref().map(|folder| folder.0.clone()), Some(root.join("home/mine")));
     assert_eq!(merged.cli.results_directory.0, PathBuf::from("/out"));
-    assert_eq!(merged.origin("api", "port"), Some(second.path.as_path()));
-    assert_eq!(merged.origin("cli", "scanners_directory"), Some(first.path.as_path()));
+    assert_eq!(merged.origin("api", "port"), Some(&Origin::File(second.path.clone())));
+    assert_eq!(merged.origin("cli", "scanners_directory"), Some(&Origin::File(first.path.clone())));
     assert_eq!(merged.origin("cli", "default_format"), None);
     let crp: Vec<(&str, i64)> =
         merged.scanners["crp"].iter().map(|(key, setting)| (key.as_str(), setting.value.as_i64().unwrap_or_default())).collect();
@@ -187,11 +187,11 @@ fn scanners_sections_are_held_to_the_catalogue() -> Outcome {
     );
     for (content, expected) in [
         (r#"{"crp": {"close_threshold_pct": 51}}"#, "c.json: crp.close_threshold_pct is 51; expected a number from 0 to 50"),
-        (r#"{"crp": {"close_threshold_pct": null}}"#, "c.json: crp.close_threshold_pct is null; expected a value"),
+        (r#"{"crp": {"close_threshold_pct": null}}"#, "c.json: crp.close_threshold_pct is null; expected a number from 0 to 50"),
         (r#"{"crp": {"max_volume": 1.5}}"#, "c.json: crp.max_volume is 1.5; expected a whole number, 0 or more"),
         (r#"{"crp": {"symbols": "A"}}"#, "c.json: crp.symbols is \"A\"; expected a list of texts"),
-        (r#"{"crp": {"cutoff_time": 10}}"#, "c.json: crp.cutoff_time is 10; expected a text"),
-        (r#"{"crp": {"min_prise": 10}}"#, "c.json: crp has no key 'min_prise'; did you mean 'min_price'? it takes cutoff_time, "),
+        (r#"{"crp": {"cutoff_time": 10}}"#, "c.json: crp.cutoff_time is 10; expected a time of day such as \"09:50\""),
+        (r#"{"crp": {"min_prise": 10}}"#, "c.json: crp has no key 'min_prise'; did you mean 'min_price'? it takes cutoff_time, end_date, "),
         // A key of `default` that this scanner has no use for.
         (r#"{"crp": {"resistance_break_pct": 1}}"#, "c.json: crp has no key 'resistance_break_pct'; it takes "),
         (r#"{"crp": {"scan_date": "2025-01-15"}}"#, "c.json: crp has no key 'scan_date'; "),

@@ -26,7 +26,7 @@ impl Scanning {
         let signature = engine.signature(&function)?;
         let takes = |name: &str| signature.parameters.iter().any(|(parameter, _)| parameter == name);
         let name = function.strip_prefix("scan_").unwrap_or(&function).to_owned();
-        let mut arguments = configured(global, &name, takes);
+        let mut arguments = configured(engine, global, &name, takes)?;
         let mut set = |name: &str, value: Value| arguments.push((name.to_owned(), Argument::Value(value)));
 
         if let Some(cutoff) = &scan.cutoff {
@@ -95,9 +95,9 @@ pub(crate) fn name_and_value(setting: &str) -> Result<(&str, &str)> {
 }
 
 /// What the configuration says of the parameters that a scanner takes.
-pub(crate) fn configured(global: &Global, scanner: &str, takes: impl Fn(&str) -> bool) -> Vec<(String, Argument)> {
-    let settings = global.configuration.scanner_settings(scanner).into_iter().filter(|(name, _)| takes(name));
-    settings.map(|(name, setting)| (name, Argument::Value(value(&setting.value)))).collect()
+pub(crate) fn configured(engine: &Engine, global: &Global, scanner: &str, takes: impl Fn(&str) -> bool) -> Result<Vec<(String, Argument)>> {
+    let settings = global.configuration.scanner_settings(engine, scanner)?.into_iter().filter(|(name, _)| takes(name));
+    Ok(settings.map(|(name, setting)| (name, Argument::Value(value(&setting.value)))).collect())
 }
 
 /// A value of a file as one of SQL.
