@@ -352,6 +352,13 @@ pub(crate) struct IngestFiles {
     /// CSV, Parquet or JSON files, by their endings; .gz and .zst too
     #[arg(required = true)]
     pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) layout: LayoutArguments,
+}
+
+/// How bars are laid out in files that were not made for this.
+#[derive(Debug, Args)]
+pub(crate) struct LayoutArguments {
     /// The file's column for a column of the bars; two joined by + are a date and a time
     #[arg(long, value_name = "COLUMN=FILE_COLUMN")]
     pub(crate) map: Vec<String>,

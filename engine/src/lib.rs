@@ -18,7 +18,7 @@ pub use catalogue::{Column, Parameter, Scanner, Signature};
 pub use duckdb::{Connection, InterruptHandle, ProgressHandle, types::Value};
 pub use error::{Error, Result, nearest};
 pub use funnel::{Funnel, Step};
-pub use ingest::{Ingest, IngestReport, Label, Progress, Rejected};
+pub use ingest::{IngestReport, Label, Layout, Progress, Rejected, is_bar_file};
 pub use open::{Engine, Location, Options};
 pub use own_scanners::{Finding, is_built_in, is_scanner_name};
 pub use query::{Flow, Query};

@@ -139,7 +139,7 @@ impl Engine {
     }
 }
 
-fn opening_failed(path: &Path, error: &duckdb::Error) -> Error {
+pub(crate) fn opening_failed(path: &Path, error: &duckdb::Error) -> Error {
     let message = match Error::from_duckdb(error) {
         Error::Database(message) | Error::Invalid(message) => message,
         other => return other,

@@ -1,0 +1,243 @@
+//! Rows into the table: what is no bar, what is repeated and what is there already is counted, the rest is added in the order of storage.
+//!
+//! The usual file is sound, in some order, and new. One pass over it says so, and then it is inserted as it is; only what is unusual is paid for.
+
+use std::path::Path;
+
+use duckdb::{params_from_iter, types::TimeUnit, types::Value};
+
+use super::{IngestReport, Rejected};
+use crate::{Engine, Error, Result, call::literal};
+
+/// From so many rows on, sessions that are stored already are told by their sums before bars are compared one by one.
+const MANY: u64 = 50_000;
+
+/// Rows to be stored.
+pub(super) struct Rows {
+    /// The bars' columns, `raw_volume`, and the `reason` why a row is no bar.
+    sql: String,
+    values: Vec<Value>,
+}
+
+impl Rows {
+    /// `raw` has the bars' columns, with the volume as `raw_volume`.
+    pub(super) fn new(raw: &str, values: Vec<Value>) -> Rows {
+        let sql = format!(
+            "(SELECT *, CASE WHEN coalesce(symbol, '') = '' THEN 'no symbol' \
+             WHEN ts IS NULL OR NOT isfinite(ts) THEN 'no time, or one that cannot be read' \
+             WHEN NOT coalesce(isfinite(open) AND isfinite(high) AND isfinite(low) AND isfinite(close), false) THEN 'a price is missing or not a number' \
+             WHEN least(open, high, low, close) < 1e-9 THEN 'a price is not above zero' \
+             WHEN greatest(open, high, close) > 1e15 THEN 'a price is infinite' WHEN high < low THEN 'high below low' \
+             WHEN raw_volume < 0 THEN 'negative volume' WHEN volume IS NULL THEN 'volume is missing or not a number' END AS reason \
+             FROM (SELECT *, CASE WHEN isfinite(raw_volume) AND abs(raw_volume) <= 1e15 THEN CAST(raw_volume AS BIGINT) END AS volume \
+             FROM {raw} AS raw) AS bar)"
+        );
+        Rows { sql, values }
+    }
+}
+
+/// What one pass over the rows tells of those that are bars.
+struct Profile {
+    bars: u64,
+    /// Of the times, as SQL text.
+    first: String,
+    last: String,
+    first_symbol: String,
+    last_symbol: String,
+    /// They are in the order of storage.
+    is_sorted: bool,
+    /// They are in an order in which none comes twice.
+    is_unique: bool,
+}
+
+impl Engine {
+    /// Adds what is new of the rows to the table.
+    pub(super) fn store(&self, table: &str, rows: &Rows, file: &Path, report: &mut IngestReport) -> Result<()> {
+        let read = self.count(&format!("SELECT count(*) FROM {}", rows.sql), &rows.values)?;
+        report.rows_read += read;
+        let profile = self.profile(rows, report)?;
+        if profile.as_ref().map_or(0, |profile| profile.bars) < read {
+            self.note_rejected(rows, file, report)?;
+        }
+        let Some(profile) = profile else { return Ok(()) };
+
+        let stored = format!(
+            "(FROM {table} WHERE ts BETWEEN {} AND {} AND symbol BETWEEN {} AND {})",
+            profile.first, profile.last, profile.first_symbol, profile.last_symbol
+        );
+        let overlaps = self.count(&format!("SELECT count(*) FROM (FROM {stored} LIMIT 1)"), &[])? > 0;
+        let mut bars = format!("(SELECT * FROM {} WHERE reason IS NULL)", rows.sql);
+        let mut expected = profile.bars;
+        if overlaps && profile.bars >= MANY {
+            let unchanged = self.compare_sessions(table, &bars, &profile, rows)?;
+            report.unchanged += unchanged;
+            expected -= unchanged;
+            if expected == 0 {
+                return Ok(());
+            }
+            if unchanged > 0 {
+                bars = format!(
+                    "(SELECT bar.* FROM {bars} AS bar ANTI JOIN temp.ingest_same AS same ON CAST(bar.ts AS DATE) = same.session AND bar.symbol = same.symbol)"
+                );
+            }
+        }
+        if !profile.is_unique {
+            let sql = format!("SELECT coalesce(sum(n - 1), 0)::BIGINT FROM (SELECT count(*) AS n FROM {bars} GROUP BY symbol, ts)");
+            let repeated = self.count(&sql, &rows.values)?;
+            report.repeated += repeated;
+            expected -= repeated;
+            if repeated > 0 {
+                // The last by every column, so that the order of the rows does not matter.
+                bars = format!(
+                    "(FROM {bars} QUALIFY row_number() OVER (PARTITION BY symbol, ts ORDER BY open DESC, high DESC, low DESC, close DESC, volume DESC) = 1)"
+                );
+            }
+        }
+        if overlaps {
+            let sql = format!(
+                "SELECT count(*) FILTER (is_same), count(*) FILTER (NOT is_same) FROM (SELECT bool_or((bar.open, bar.high, bar.low, bar.close, \
+                 bar.volume) IS NOT DISTINCT FROM (stored.open, stored.high, stored.low, stored.close, stored.volume)) AS is_same \
+                 FROM {bars} AS bar JOIN {stored} AS stored ON bar.symbol = stored.symbol AND bar.ts = stored.ts GROUP BY bar.symbol, bar.ts)"
+            );
+            let (same, other) = self
+                .connection
+                .query_row(&sql, params_from_iter(rows.values.iter()), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
+            let [same, other] = [same, other].map(|count| u64::try_from(count).unwrap_or_default());
+            report.unchanged += same;
+            report.conflicting += other;
+            expected -= same + other;
+            bars = format!(
+                "(SELECT bar.* FROM {bars} AS bar ANTI JOIN {stored} AS stored ON bar.symbol = stored.symbol AND bar.ts = stored.ts)"
+            );
+        }
+        if expected == 0 {
+            return Ok(());
+        }
+        let order = if profile.is_sorted && !overlaps {
+            // DuckDB keeps the order of a file.
+            "AS bar".to_owned()
+        } else {
+            // Numbers sort much faster than names.
+            format!(
+                "AS bar JOIN (SELECT symbol, row_number() OVER (ORDER BY symbol) AS place FROM (SELECT DISTINCT symbol FROM {})) AS named \
+                 ON bar.symbol = named.symbol ORDER BY CAST(bar.ts AS DATE), named.place, bar.ts",
+                rows.sql
+            )
+        };
+        let added = self.connection.execute(
+            &format!(
+                "INSERT INTO {table} (symbol, ts, open, high, low, close, volume) \
+                 SELECT bar.symbol, bar.ts, bar.open, bar.high, bar.low, bar.close, bar.volume FROM {bars} {order}"
+            ),
+            params_from_iter(rows.values.iter()),
+        )? as u64;
+        if added != expected {
+            return Err(Error::Database(format!("it changed while it was read: {added} bars instead of {expected}; ingest it again")));
+        }
+        report.added += added;
+        Ok(())
+    }
+
+    /// Looks at the rows once; `None` if none of them is a bar.
+    fn profile(&self, rows: &Rows, report: &mut IngestReport) -> Result<Option<Profile>> {
+        // Each is an order of all bars in which neighbours differ, so that no bar is there twice if one of them holds throughout.
+        let orders = [
+            "session > last_session OR session = last_session AND (symbol > last_symbol OR symbol = last_symbol AND ts > last_ts)",
+            "symbol > last_symbol OR symbol = last_symbol AND ts > last_ts",
+            "symbol > last_symbol OR symbol = last_symbol AND ts < last_ts",
+            "ts > last_ts OR ts = last_ts AND symbol > last_symbol",
+            "ts < last_ts OR ts = last_ts AND symbol > last_symbol",
+        ];
+        let holds = orders.map(|order| format!("coalesce(bool_and({order}), true)"));
+        let sql = format!(
+            "SELECT count(*), coalesce(epoch_us(min(ts)), 0), coalesce(epoch_us(max(ts)), 0), CAST(max(ts) AS VARCHAR), coalesce(min(symbol), ''), \
+             coalesce(max(symbol), ''), {}, {} FROM (SELECT symbol, ts, CAST(ts AS DATE) AS session, lag(symbol) OVER () AS last_symbol, \
+             lag(ts) OVER () AS last_ts, CAST(lag(ts) OVER () AS DATE) AS last_session FROM {} WHERE reason IS NULL)",
+            holds[0],
+            holds.join(" OR "),
+            rows.sql
+        );
+        let time = |microseconds: i64| literal(&Value::Timestamp(TimeUnit::Microsecond, microseconds));
+        let (profile, newest) = self.connection.query_row(&sql, params_from_iter(rows.values.iter()), |row| {
+            let profile = Profile {
+                bars: u64::try_from(row.get::<_, i64>(0)?).unwrap_or_default(),
+                first: time(row.get(1)?),
+                last: time(row.get(2)?),
+                first_symbol: literal(&Value::Text(row.get(4)?)),
+                last_symbol: literal(&Value::Text(row.get(5)?)),
+                is_sorted: row.get(6)?,
+                is_unique: row.get(7)?,
+            };
+            Ok((profile, row.get::<_, Option<String>>(3)?))
+        })?;
+        // Texts of times sort as the times do.
+        report.newest = report.newest.take().max(newest);
+        Ok((profile.bars > 0).then_some(profile))
+    }
+
+    /// Notes which sessions of which symbols are stored as they are in the rows, in `temp.ingest_same`; returns how many bars these have.
+    fn compare_sessions(&self, table: &str, bars: &str, profile: &Profile, rows: &Rows) -> Result<u64> {
+        let sums = "SELECT CAST(ts AS DATE) AS session, symbol, count(*) AS bars, sum(hash(CAST(ts AS TIMESTAMP), CAST(open AS DOUBLE), CAST(high AS DOUBLE), \
+                    CAST(low AS DOUBLE), CAST(close AS DOUBLE), CAST(volume AS BIGINT))) AS hashes";
+        self.connection.execute(
+            &format!(
+                "CREATE TEMP TABLE ingest_same AS SELECT session, symbol, bars FROM ({sums} FROM {bars} GROUP BY ALL) SEMI JOIN \
+                 ({sums} FROM {table} WHERE ts >= CAST({} AS DATE) AND ts < CAST({} AS DATE) + 1 AND symbol BETWEEN {} AND {} GROUP BY ALL) \
+                 USING (session, symbol, bars, hashes)",
+                profile.first, profile.last, profile.first_symbol, profile.last_symbol
+            ),
+            params_from_iter(rows.values.iter()),
+        )?;
+        self.count("SELECT coalesce(sum(bars), 0)::BIGINT FROM temp.ingest_same", &[])
+    }
+
+    fn count(&self, sql: &str, values: &[Value]) -> Result<u64> {
+        let count: i64 = self.connection.query_row(sql, params_from_iter(values.iter()), |row| row.get(0))?;
+        Ok(u64::try_from(count).unwrap_or_default())
+    }
+
+    /// Notes what is wrong with the rows that are no bars.
+    fn note_rejected(&self, rows: &Rows, file: &Path, report: &mut IngestReport) -> Result<()> {
+        let sql = format!(
+            "SELECT reason, count(*), arg_min(concat_ws(', ', coalesce(symbol, 'NULL'), coalesce(ts::VARCHAR, 'NULL'), coalesce(open::VARCHAR, 'NULL'), \
+             coalesce(high::VARCHAR, 'NULL'), coalesce(low::VARCHAR, 'NULL'), coalesce(close::VARCHAR, 'NULL'), coalesce(raw_volume::VARCHAR, 'NULL')), \
+             row_number) FROM (SELECT *, row_number() OVER () AS row_number FROM {}) WHERE reason IS NOT NULL GROUP BY reason ORDER BY reason",
+            rows.sql
+        );
+        self.note(&sql, &rows.values, file, report).map(drop)
+    }
+
+    /// Notes the lines of a CSV file that could not even be read. Returns how many there are.
+    pub(super) fn note_unreadable(&self, file: &Path, report: &mut IngestReport) -> Result<u64> {
+        // A line can have several errors; it counts once, under its first.
+        let sql = "WITH lines AS (SELECT line, arg_min(error_type::VARCHAR, column_idx) AS kind, arg_min(column_name, column_idx) AS column_name, \
+             any_value(csv_line) AS csv_line FROM temp.reject_errors GROUP BY line) \
+             SELECT CASE kind WHEN 'CAST' THEN 'column ' || column_name || ' is not of its type' WHEN 'MISSING COLUMNS' THEN 'too few columns' \
+             WHEN 'TOO MANY COLUMNS' THEN 'too many columns' ELSE lower(kind) END AS reason, count(*), \
+             'line ' || min(line) || ': ' || coalesce(arg_min(csv_line, line), '') FROM lines GROUP BY reason ORDER BY reason";
+        self.note(sql, &[], file, report)
+    }
+
+    fn note(&self, sql: &str, values: &[Value], file: &Path, report: &mut IngestReport) -> Result<u64> {
+        let mut statement = self.connection.prepare(sql)?;
+        let found = statement.query_map(params_from_iter(values.iter()), |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?))
+        })?;
+        let mut total = 0;
+        for row in found {
+            let (reason, rows, example) = row?;
+            let rows = u64::try_from(rows).unwrap_or_default();
+            total += rows;
+            report.rejected.push(Rejected { file: file.to_path_buf(), reason, rows, example });
+        }
+        Ok(total)
+    }
+
+    /// DuckDB keeps what it could not read of a CSV file in two temporary tables, and adds to them.
+    pub(super) fn drop_staged(&self) -> Result<()> {
+        Ok(self.connection.execute_batch(
+            "DROP TABLE IF EXISTS temp.reject_errors; DROP TABLE IF EXISTS temp.reject_scans; DROP TABLE IF EXISTS temp.ingest_rows; \
+             DROP TABLE IF EXISTS temp.ingest_same",
+        )?)
+    }
+}
