@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use stockscan_engine::{Engine, Error, IngestReport, Label, Layout, Result};
 
-use super::{Access, counted, options};
+use super::{Access, counted, follow, options};
 use crate::{
     arguments::{Global, IngestFiles, LabelArgument, LayoutArguments},
     progress,
@@ -15,6 +15,15 @@ pub(crate) fn run(global: &Global, files: &IngestFiles) -> Result<()> {
     // Before a database is made: a file that is not there is the commonest mistake.
     if let Some(missing) = files.files.iter().find(|file| !file.exists()) {
         return Err(Error::File { path: missing.clone(), source: std::io::ErrorKind::NotFound.into() });
+    }
+    if files.follow {
+        return follow::run(global, files, layout, options(global, Access::Write)?);
+    }
+    if let Some(folder) = files.files.iter().find(|file| file.is_dir()) {
+        let folder = folder.display();
+        return Err(Error::Invalid(format!(
+            "{folder} is a folder; name its files, as in {folder}/*.parquet, or take in what is put there with --follow"
+        )));
     }
     let path = super::database(global);
     let was_there = path.exists();
@@ -103,6 +112,10 @@ fn print(report: &IngestReport, database: &str, seconds: f64) {
             counted(report.repeated, "row")
         );
     }
+    print_rejected(report);
+}
+
+pub(super) fn print_rejected(report: &IngestReport) {
     for rejected in &report.rejected {
         eprintln!(
             "{} of {} rejected: {} (first: {})",

@@ -1,13 +1,17 @@
 //! One module per command, and how they open the database.
 
+pub(crate) mod adopt;
 pub(crate) mod backtest;
+mod batches;
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+mod follow;
 pub(crate) mod ingest;
 pub(crate) mod list;
 pub(crate) mod new;
 pub(crate) mod optimize;
+pub(crate) mod replay;
 pub(crate) mod run;
 mod scanning;
 pub(crate) mod sql;

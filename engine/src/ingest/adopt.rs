@@ -6,6 +6,7 @@ use duckdb::types::Value;
 
 use super::{
     layout::{Layout, Mapping},
+    named,
     reader::{Kind, Reader, Values},
 };
 use crate::{
@@ -32,12 +33,7 @@ impl Engine {
         let reader = self.adopted_reader(relation)?;
         self.check_free(name, replace)?;
 
-        let in_relation = |error| match error {
-            Error::Invalid(text) => Error::Invalid(format!("{relation}: {text}")),
-            Error::Database(text) => Error::Database(format!("{relation}: {text}")),
-            other => other,
-        };
-        let select = self.adopted_select(layout, &reader).map_err(in_relation)?;
+        let select = self.adopted_select(layout, &reader).map_err(|error| named(relation, error))?;
         let view = name.split('.').map(quoted).collect::<Vec<_>>().join(".");
         let comment = literal(&Value::Text(format!("{MARK}{relation}")));
         self.in_transaction(|| {
@@ -46,7 +42,7 @@ impl Engine {
             // Its types are only checked when it is read.
             Ok(self.connection.execute_batch(&format!("FROM {view} LIMIT 0"))?)
         })
-        .map_err(in_relation)
+        .map_err(|error| named(relation, error))
     }
 
     fn adopted_select(&self, layout: &Layout, reader: &Reader) -> Result<String> {

@@ -90,9 +90,9 @@ impl Engine {
             progress(Progress { files_done: index, files: files.len(), file });
             self.in_transaction(|| self.ingest_file(layout, file, &mut report)).map_err(|error| {
                 let done = if index == 0 { String::new() } else { format!(" ({index} files before it were ingested)") };
-                match error {
-                    Error::Invalid(text) => Error::Invalid(format!("{}: {text}{done}", file.display())),
-                    Error::Database(text) => Error::Database(format!("{}: {text}{done}; nothing of it was stored", file.display())),
+                match named(&file.display().to_string(), error) {
+                    Error::Invalid(text) => Error::Invalid(format!("{text}{done}")),
+                    Error::Database(text) => Error::Database(format!("{text}{done}; nothing of it was stored")),
                     other => other,
                 }
             })?;
@@ -107,25 +107,52 @@ impl Engine {
     /// # Errors
     /// [`Error::Locked`] when a process writes to the other database, and what [`Engine::ingest`] returns; nothing is stored then.
     pub fn ingest_between(&self, other: &Path, relation: &str, layout: &Layout, from: &str, until: &str) -> Result<IngestReport> {
-        let path = literal(&Value::Text(other.display().to_string()));
-        self.connection
-            .execute_batch(&format!("ATTACH {path} AS ingest_source (READ_ONLY)"))
-            .map_err(|error| crate::open::opening_failed(other, &error))?;
         let mut report = IngestReport::default();
-        let outcome = self.in_transaction(|| {
-            let parts = relation.split('.').map(quoted).collect::<Vec<_>>();
-            let reader = Reader { kind: Kind::Relation, name: format!("ingest_source.{}", parts.join(".")), is_pattern: false };
-            let table = self.bars_table()?;
-            let (raw, values, _) = self.raw(layout, &reader)?;
-            let [from, until] = [from, until].map(|time| literal(&Value::Text(time.to_owned())));
-            let raw = format!("(SELECT * FROM {raw} AS raw WHERE raw.ts >= TIMESTAMP {from} AND raw.ts < TIMESTAMP {until})");
-            self.store(&table, &Rows::new(&raw, values), other, &mut report)?;
-            self.drop_staged()
+        self.beside(other, relation, |reader| {
+            self.in_transaction(|| {
+                let table = self.bars_table()?;
+                let (raw, values, _) = self.raw(layout, reader)?;
+                let [from, until] = [from, until].map(|time| literal(&Value::Text(time.to_owned())));
+                let raw = format!("(FROM {raw} AS raw WHERE raw.ts >= TIMESTAMP {from} AND raw.ts < TIMESTAMP {until})");
+                self.store(&table, &Rows::new(&raw, values), other, &mut report)?;
+                self.drop_staged()
+            })
+        })?;
+        Ok(report)
+    }
+
+    /// The sessions of another database's relation, as `2025-01-15`, in order.
+    ///
+    /// # Errors
+    /// As [`Engine::ingest_between`].
+    pub fn sessions_of(&self, other: &Path, relation: &str, layout: &Layout) -> Result<Vec<String>> {
+        self.beside(other, relation, |reader| {
+            let (raw, values, _) = self.raw(layout, reader)?;
+            let sql = format!("SELECT DISTINCT CAST(CAST(ts AS DATE) AS VARCHAR) FROM {raw} WHERE isfinite(ts) ORDER BY ALL");
+            let mut statement = self.connection.prepare(&sql)?;
+            let days = statement.query_map(duckdb::params_from_iter(values.iter()), |row| row.get(0))?;
+            Ok(days.collect::<std::result::Result<_, _>>()?)
+        })
+    }
+
+    /// Opens another database beside this one, to read a relation of it.
+    fn beside<T>(&self, other: &Path, relation: &str, work: impl FnOnce(&Reader) -> Result<T>) -> Result<T> {
+        let path = literal(&Value::Text(other.display().to_string()));
+        let attached = self.connection.execute_batch(&format!("ATTACH {path} AS ingest_source (READ_ONLY)"));
+        attached.map_err(|error| crate::open::opening_failed(other, &error))?;
+        let parts = relation.split('.').map(quoted).collect::<Vec<_>>();
+        let reader = Reader { kind: Kind::Relation, name: format!("ingest_source.{}", parts.join(".")), is_pattern: false };
+        let database = other.display().to_string();
+        let outcome = work(&reader).map_err(|error| match error {
+            Error::Database(text) if text.starts_with("Catalog Error: Table with name") => {
+                Error::MissingSource { relation: relation.to_owned(), database }
+            }
+            error => named(&database, error),
         });
         let detached = self.connection.execute_batch("DETACH ingest_source");
-        outcome?;
+        let outcome = outcome?;
         detached?;
-        Ok(report)
+        Ok(outcome)
     }
 
     /// Does `work`, and commits what it did, or nothing.
@@ -156,7 +183,7 @@ impl Engine {
             self.store(&table, &Rows::new("temp.ingest_rows", Vec::new()), file, report)?;
         }
         if stamp(file)? != before {
-            return Err(Error::Database("it was written to while it was read; ingest it again once it is whole".to_owned()));
+            return Err(Error::Database("it was written to while it was read; take it in once it is whole, or with --follow".to_owned()));
         }
         self.drop_staged()
     }
@@ -202,6 +229,16 @@ impl Engine {
             return Err(Error::Invalid(format!("--source {name} is a file; bars go into a table, such as --source bars")));
         }
         Ok(name)
+    }
+}
+
+/// An error with the name of what was read, and without the SQL that only we have seen.
+fn named(name: &str, error: Error) -> Error {
+    let plain = |text: String| text.split("\n\nLINE ").next().unwrap_or_default().trim().to_owned();
+    match error {
+        Error::Invalid(text) => Error::Invalid(format!("{name}: {}", plain(text))),
+        Error::Database(text) => Error::Database(format!("{name}: {}", plain(text))),
+        other => other,
     }
 }
 
