@@ -96,10 +96,15 @@ fn examples_in_the_help_run() -> Outcome {
         cp day1.csv day2.csv
         scanner sql \"COPY (SELECT ts::DATE AS date, ts::TIME AS time, open, high, low, close, volume FROM demo_bars(symbols := 1, sessions := 3)) TO 'INFY.csv'\"
         scanner sql \"COPY (SELECT symbol, (epoch_us(ts) / 1000)::BIGINT AS ts, open, high, low, close, volume FROM demo_bars(symbols := 1, sessions := 3)) TO 'polygon.csv'\"
-        echo \"FROM scanners();\" > script.sql";
+        echo \"FROM scanners();\" > script.sql
+        scanner sql \"COPY (FROM demo_bars(symbols := 1, sessions := 1)) TO 'live.csv'\"
+        mkdir drops && cp bars.parquet drops
+        scanner sql \"CREATE TABLE raw_prices AS SELECT symbol, ts AS timestamp, open, high, low, close, volume FROM bars LIMIT 1000;
+            CREATE TABLE daily AS SELECT symbol, date, 1.0 AS open, 1.0 AS high, 1.0 AS low, 1.0 AS close, 1 AS volume
+            FROM (SELECT DISTINCT symbol, CAST(ts AS DATE) AS date FROM bars)\"";
     assert_success(&shell(prepare, folder.path())?, "preparing");
     let mut count = 0;
-    for command in ["demo", "run", "backtest", "optimize", "list", "new", "sql", "ingest", "check"] {
+    for command in ["demo", "run", "backtest", "optimize", "list", "new", "sql", "ingest", "adopt", "replay", "check"] {
         let help = shell(&format!("scanner {command} --help"), folder.path())?;
         assert_success(&help, command);
         let text = String::from_utf8(help.stdout)?;

@@ -215,26 +215,28 @@ impl Follower<'_> {
     }
 
     /// Takes the news in, with one opening of the database.
-    fn take(&mut self, news: Vec<(PathBuf, News)>, deadline: Option<Instant>) -> Result<()> {
-        let mut news = news.into_iter().peekable();
+    fn take(&mut self, mut news: Vec<(PathBuf, News)>, deadline: Option<Instant>) -> Result<()> {
         let (global, options) = (self.global, self.options.clone());
+        let mut taken = Vec::new();
         let done = batches::within(&options, global, deadline, |engine| {
-            while let Some((path, found)) = news.peek() {
-                let outcome = self.take_one(engine, path, found);
-                if matches!(outcome, Err(Error::Interrupted)) {
-                    return Err(Error::Interrupted);
-                }
-                if let Some((path, found)) = news.next() {
-                    self.note(&path, found, outcome);
+            while let Some((path, found)) = news.get(taken.len()) {
+                match self.take_one(engine, path, found) {
+                    Err(Error::Interrupted) => return Err(Error::Interrupted),
+                    outcome => taken.push(outcome),
                 }
             }
             Ok(())
         })?;
+        // Said once the database is closed again: whoever reads it may look at once.
+        let left = news.split_off(taken.len());
+        for ((path, found), outcome) in news.into_iter().zip(taken) {
+            self.note(&path, found, outcome);
+        }
         if done.is_some() {
             self.batches += 1;
         } else if !progress::is_interrupted() {
             let database = super::database(global);
-            let left: Vec<String> = news.map(|(path, _)| path.display().to_string()).collect();
+            let left: Vec<String> = left.iter().map(|(path, _)| path.display().to_string()).collect();
             self.complain(&database, &format!("{} was in use until the end: {} not taken in", database.display(), left.join(", ")));
         }
         Ok(())

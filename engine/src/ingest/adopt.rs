@@ -7,7 +7,7 @@ use duckdb::types::Value;
 use super::{
     layout::{Layout, Mapping},
     named,
-    reader::{Kind, Reader, Values},
+    reader::{Kind, Reader, Values, is_bar_file},
 };
 use crate::{
     Engine, Error, Result,
@@ -77,9 +77,14 @@ impl Engine {
         let is_pattern = relation.contains('*');
         if path.is_file() || is_pattern {
             if !relation.to_lowercase().ends_with(".parquet") && !relation.to_lowercase().ends_with(".pq") {
-                return Err(Error::Invalid(format!(
-                    "{relation} is not Parquet, and would be read whole by every scan; take it in with 'scanner ingest {relation}'"
-                )));
+                return Err(Error::Invalid(if is_bar_file(path) {
+                    format!("{relation} is not Parquet, and would be read whole by every scan; take it in with 'scanner ingest {relation}'")
+                } else {
+                    format!(
+                        "{relation} cannot be adopted; expected a table or view of {}, a Parquet file, or a folder of them",
+                        self.name()
+                    )
+                }));
             }
             return Ok(Reader { kind: Kind::Parquet, name: whole(path)?, is_pattern });
         }

@@ -94,6 +94,9 @@ impl<'a> Mapping<'a> {
         }
         let symbol = match (&layout.symbol, layout.symbol_from_file) {
             (Some(symbol), _) => Symbol::Given(symbol.clone()),
+            (None, true) if reader.kind == Kind::Relation => {
+                return Err(Error::Invalid("--symbol-from-file: a relation is no file; give --symbol NAME".to_owned()));
+            }
             (None, true) if reader.is_pattern => Symbol::FileNames,
             (None, true) => {
                 let name = Path::new(&reader.name).file_name().unwrap_or_default().to_string_lossy();
