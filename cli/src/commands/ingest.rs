@@ -89,7 +89,9 @@ pub(super) fn layout(global: &Global, given: &LayoutArguments) -> Result<Layout>
 
 pub(super) fn all_at_midnight(engine: &Engine, global: &Global) -> Result<bool> {
     let table = global.source.as_deref().unwrap_or("bars");
-    let sql = "SELECT coalesce(bool_and(CAST(bar.ts AS TIME) = TIME '00:00:00'), false) FROM query_table(?) AS bar";
+    // The first bar that does not ends the search.
+    let sql =
+        "SELECT EXISTS (FROM query_table($1)) AND NOT EXISTS (FROM query_table($1) AS bar WHERE CAST(bar.ts AS TIME) <> TIME '00:00:00')";
     Ok(engine.connection().query_row(sql, [table], |row| row.get(0))?)
 }
 
