@@ -97,6 +97,45 @@ fn a_file_that_is_partly_there_is_counted_row_by_row() -> Outcome {
 }
 
 #[test]
+fn a_large_csv_file_is_taken_as_a_small_one() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let engine = Engine::open(Options::memory())?;
+    engine.connection().execute_batch(
+        "CREATE TABLE market AS FROM demo_bars(symbols := 100, sessions := 10); CREATE TABLE last AS FROM market ORDER BY ts DESC, symbol DESC LIMIT 1;
+         CREATE TABLE clean AS FROM market ORDER BY hash(symbol, ts)",
+    )?;
+    let rows = number(&engine, "SELECT count(*) FROM market")?;
+    // Each has one row that is not new, at its end where a glance does not see it.
+    let cases = [
+        ("clean", "FROM clean", (rows, 0, 0, 0)),
+        ("doubled", "FROM clean UNION ALL FROM last", (rows, 1, 0, 0)),
+        ("broken", "FROM clean UNION ALL SELECT * REPLACE (ts + INTERVAL 1 DAY AS ts, -1 AS volume) FROM last", (rows, 0, 1, 0)),
+        ("there", "FROM (FROM clean EXCEPT ALL FROM last) UNION ALL FROM last", (rows - 1, 0, 0, 1)),
+    ];
+    for (name, select, expected) in cases {
+        let file = copy(&engine, select, folder.path().join(format!("{name}.csv")))?;
+        assert!(file.metadata()?.len() > 16 << 20, "large enough to be stored while it is read");
+        engine.connection().execute_batch("DROP TABLE IF EXISTS bars")?;
+        if name == "there" {
+            engine.connection().execute_batch("CREATE TABLE bars AS FROM last")?;
+        }
+        let report = ingest(&engine, &file)?;
+        let rejected = report.rejected.iter().map(|rejected| rejected.rows).sum::<u64>();
+        assert_eq!((report.added, report.repeated, rejected, report.unchanged), expected, "{name}");
+        assert_eq!(report.rows_read, expected.0 + expected.1 + expected.2 + expected.3, "{name}");
+        assert_eq!(differences(&engine, "market")?, 0, "{name}");
+    }
+    // A line that cannot be read stops nothing.
+    let file = folder.path().join("clean.csv");
+    std::fs::write(&file, std::fs::read_to_string(&file)? + "X,2025-01-15 09:15:00,many,1,1,1,1\n")?;
+    engine.connection().execute_batch("DROP TABLE bars")?;
+    let report = ingest(&engine, &file)?;
+    assert_eq!((report.added, report.rows_read, report.rejected.len()), (rows, rows + 1, 1));
+    assert_eq!(report.rejected[0].reason, "column open is not of its type");
+    Ok(())
+}
+
+#[test]
 fn a_double_between_sorted_neighbours_is_seen() -> Outcome {
     let folder = tempfile::tempdir()?;
     let engine = Engine::open(Options::memory())?;

@@ -30,6 +30,9 @@ use store::Rows;
 
 const COLUMNS: [&str; 7] = ["symbol", "ts", "open", "high", "low", "close", "volume"];
 
+/// A CSV file of so many bytes is worth an attempt to store it while it is read.
+const LARGE: u64 = 16 << 20;
+
 /// How far an ingest is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress<'a> {
@@ -88,7 +91,11 @@ impl Engine {
         let mut report = IngestReport::default();
         for (index, file) in files.iter().enumerate() {
             progress(Progress { files_done: index, files: files.len(), file });
-            self.in_transaction(|| self.ingest_file(layout, file, &mut report)).map_err(|error| {
+            let outcome = match self.ingest_directly(layout, file, &mut report) {
+                Ok(false) => self.in_transaction(|| self.ingest_file(layout, file, &mut report)),
+                other => other.map(drop),
+            };
+            outcome.map_err(|error| {
                 let done = if index == 0 { String::new() } else { format!(" ({index} files before it were ingested)") };
                 match named(&file.display().to_string(), error) {
                     Error::Invalid(text) => Error::Invalid(format!("{text}{done}")),
@@ -166,6 +173,42 @@ impl Engine {
         outcome
     }
 
+    /// Stores a large CSV file of nothing but new bars while it is read. `false`: it is no such file, and nothing was stored.
+    fn ingest_directly(&self, layout: &Layout, file: &Path, report: &mut IngestReport) -> Result<bool> {
+        let reader = Reader::of_file(file)?;
+        let before = stamp(file)?;
+        if reader.kind != Kind::Csv || before.0 < LARGE {
+            return Ok(false);
+        }
+        self.drop_staged()?;
+        self.connection.execute_batch("BEGIN")?;
+        let mut attempt = report.clone();
+        let outcome = self.bars_table().and_then(|table| {
+            let (raw, values, _) = self.raw(layout, &reader)?;
+            let rows = Rows::new(&raw, values);
+            let is_stored = self.store_directly(&table, &rows, &mut attempt)?;
+            attempt.rows_read += self.note_unreadable(file, &mut attempt)?;
+            Ok(is_stored && stamp(file)? == before)
+        });
+        match outcome {
+            Ok(true) => {
+                self.connection.execute_batch("COMMIT")?;
+                self.drop_staged()?;
+                *report = attempt;
+                Ok(true)
+            }
+            // Whatever is wrong is found again, and said, the other way.
+            Ok(false) | Err(Error::Database(_)) => {
+                let _ = self.connection.execute_batch("ROLLBACK");
+                Ok(false)
+            }
+            Err(error) => {
+                let _ = self.connection.execute_batch("ROLLBACK");
+                Err(error)
+            }
+        }
+    }
+
     fn ingest_file(&self, layout: &Layout, file: &Path, report: &mut IngestReport) -> Result<()> {
         let table = self.bars_table()?;
         let reader = Reader::of_file(file)?;
@@ -180,7 +223,7 @@ impl Engine {
             if reader.kind == Kind::Csv {
                 report.rows_read += self.note_unreadable(file, report)?;
             }
-            self.store(&table, &Rows::new("temp.ingest_rows", Vec::new()), file, report)?;
+            self.store(&table, &Rows::staged(), file, report)?;
         }
         if stamp(file)? != before {
             return Err(Error::Database("it was written to while it was read; take it in once it is whole, or with --follow".to_owned()));

@@ -8,7 +8,10 @@ use std::path::Path;
 use duckdb::{params_from_iter, types::TimeUnit, types::Value};
 
 use super::{IngestReport, Rejected};
-use crate::{Engine, Error, Result, call::literal};
+use crate::{
+    Engine, Error, Result,
+    call::{literal, quoted_text},
+};
 
 /// From so many rows on, sessions that are stored already are told by their sums before bars are compared one by one.
 const MANY: u64 = 50_000;
@@ -29,9 +32,16 @@ pub(super) struct Rows {
     /// The bars' columns, `raw_volume`, and the `reason` why a row is no bar.
     checked: String,
     values: Vec<Value>,
+    /// They are in a temporary table.
+    is_staged: bool,
 }
 
 impl Rows {
+    /// Rows of `temp.ingest_rows`.
+    pub(super) fn staged() -> Rows {
+        Rows { is_staged: true, ..Rows::new("temp.ingest_rows", Vec::new()) }
+    }
+
     /// `raw` has the bars' columns, with the volume as `raw_volume`.
     pub(super) fn new(raw: &str, values: Vec<Value>) -> Rows {
         let checked = format!(
@@ -44,35 +54,34 @@ impl Rows {
              FROM (SELECT *, CASE WHEN isfinite(raw_volume) AND abs(raw_volume) <= 1e15 THEN CAST(raw_volume AS BIGINT) END AS volume \
              FROM {raw} AS raw) AS bar)"
         );
-        Rows { raw: raw.to_owned(), checked, values }
+        Rows { raw: raw.to_owned(), checked, values, is_staged: false }
     }
 }
 
-/// Between which times and names the rows lie, as SQL text.
-struct Span {
+/// What a first look at the rows, broken ones included, tells.
+struct Look {
     rows: u64,
+    /// The first and the last time, as SQL text.
     first: String,
     last: String,
-    first_symbol: String,
-    last_symbol: String,
-    /// The last time, for people.
+    /// The last, for people.
     newest: Option<String>,
+    /// They are in the order of storage, each told from the one before.
+    is_sorted: bool,
 }
 
 impl Engine {
     /// Adds what is new of the rows to the table.
     pub(super) fn store(&self, table: &str, rows: &Rows, file: &Path, report: &mut IngestReport) -> Result<()> {
-        let span = self.span(rows)?;
-        report.rows_read += span.rows;
-        let stored = format!(
-            "(FROM {table} WHERE ts BETWEEN {} AND {} AND symbol BETWEEN {} AND {})",
-            span.first, span.last, span.first_symbol, span.last_symbol
-        );
+        let look = self.look(rows)?;
+        report.rows_read += look.rows;
+        let stored = format!("(FROM {table} WHERE ts BETWEEN {} AND {})", look.first, look.last);
         let bars = format!("(SELECT * FROM {} WHERE reason IS NULL)", rows.checked);
         let found = if self.count(&format!("SELECT count(*) FROM (FROM {stored} LIMIT 1)"), &[])? > 0 {
-            self.add_what_is_not_there(table, rows, bars.clone(), &stored, &span, report)?
-        } else if self.is_in_order(rows, ORDERS[0])? {
-            // DuckDB keeps the order of a file.
+            self.add_what_is_not_there(table, rows, bars.clone(), &look, report)?
+        } else if look.is_sorted && !rows.is_staged {
+            // DuckDB keeps the order of a file. (That of a CSV file, too, but in pieces that it has to put together when it closes the database,
+            // which takes longer than to sort them.)
             let added = self.insert(table, rows, &format!("{bars} AS bar"))?;
             report.added += added;
             added
@@ -83,11 +92,11 @@ impl Engine {
             report.added += added;
             added + repeated
         };
-        if found < span.rows {
+        if found < look.rows {
             self.note_rejected(rows, file, report)?;
         }
-        let newest = if found == span.rows {
-            span.newest
+        let newest = if found == look.rows {
+            look.newest
         } else {
             let sql = format!("SELECT CAST(max(ts) AS VARCHAR) FROM {bars}");
             self.connection.query_row(&sql, params_from_iter(rows.values.iter()), |row| row.get(0))?
@@ -97,20 +106,53 @@ impl Engine {
         Ok(())
     }
 
+    /// Adds all rows, and looks afterwards whether that was right: each a bar, each once, none of them there before. If `false`, the transaction
+    /// must be rolled back.
+    pub(super) fn store_directly(&self, table: &str, rows: &Rows, report: &mut IngestReport) -> Result<bool> {
+        // What the first rows tell spares most attempts that would fail.
+        let first = format!("(SELECT symbol, ts FROM {} LIMIT 100)", rows.raw);
+        let sql =
+            format!("SELECT count(*) FROM {first} AS bar SEMI JOIN {table} AS stored ON bar.symbol = stored.symbol AND bar.ts = stored.ts");
+        if self.count(&sql, &rows.values)? > 0 {
+            return Ok(false);
+        }
+        let last_row: i64 = self.connection.query_row(&format!("SELECT coalesce(max(rowid), -1) FROM {table}"), [], |row| row.get(0))?;
+        let added = self.insert(table, rows, &format!("{} AS bar ORDER BY CAST(bar.ts AS DATE), bar.symbol, bar.ts", rows.checked))?;
+        let new = format!("(SELECT *, volume AS raw_volume FROM {table} WHERE rowid > {last_row})");
+        let new = Rows::new(&format!("(SELECT * EXCLUDE (volume) FROM {new})"), Vec::new());
+        let look = self.look(&new)?;
+        if !look.is_sorted || look.rows != added || self.count(&format!("SELECT count(reason) FROM {}", new.checked), &[])? > 0 {
+            return Ok(false);
+        }
+        let stored = format!("(FROM {table} WHERE rowid <= {last_row} AND ts BETWEEN {} AND {})", look.first, look.last);
+        let sql = format!(
+            "SELECT count(*) FROM {} AS bar SEMI JOIN {stored} AS stored ON bar.symbol = stored.symbol AND bar.ts = stored.ts",
+            new.raw
+        );
+        if last_row >= 0 && self.count(&sql, &[])? > 0 {
+            return Ok(false);
+        }
+        report.rows_read += added;
+        report.added += added;
+        report.newest = report.newest.take().max(look.newest);
+        Ok(true)
+    }
+
     /// Adds to bars that are there already. Returns how many of the rows are bars.
-    fn add_what_is_not_there(
-        &self,
-        table: &str,
-        rows: &Rows,
-        mut bars: String,
-        stored: &str,
-        span: &Span,
-        report: &mut IngestReport,
-    ) -> Result<u64> {
+    fn add_what_is_not_there(&self, table: &str, rows: &Rows, mut bars: String, look: &Look, report: &mut IngestReport) -> Result<u64> {
         let found = self.count(&format!("SELECT count(*) FROM {bars}"), &rows.values)?;
         let mut left = found;
+        let (first_symbol, last_symbol): (String, String) = self.connection.query_row(
+            &format!("SELECT coalesce(min(symbol), ''), coalesce(max(symbol), '') FROM {}", rows.raw),
+            params_from_iter(rows.values.iter()),
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        // Files of one symbol are common, and compared with this one only.
+        let symbols = format!("symbol BETWEEN {} AND {}", quoted_text(&first_symbol), quoted_text(&last_symbol));
         if left >= MANY {
-            let unchanged = self.compare_sessions(table, &bars, span, rows)?;
+            let there =
+                format!("(FROM {table} WHERE ts >= CAST({} AS DATE) AND ts < CAST({} AS DATE) + 1 AND {symbols})", look.first, look.last);
+            let unchanged = self.compare_sessions(&there, &bars, rows)?;
             report.unchanged += unchanged;
             left -= unchanged;
             if left == 0 {
@@ -123,6 +165,7 @@ impl Engine {
         let (bars, repeated) = self.without_repeated(rows, bars)?;
         report.repeated += repeated;
         left -= repeated;
+        let stored = format!("(FROM {table} WHERE ts BETWEEN {} AND {} AND {symbols})", look.first, look.last);
         let sql = format!(
             "SELECT count(*) FILTER (is_same), count(*) FILTER (NOT is_same) FROM (SELECT bool_or((bar.open, bar.high, bar.low, bar.close, \
              bar.volume) IS NOT DISTINCT FROM (stored.open, stored.high, stored.low, stored.close, stored.volume)) AS is_same \
@@ -169,11 +212,7 @@ impl Engine {
 
     /// Whether each row, broken ones included, is told from the one before by this order.
     fn is_in_order(&self, rows: &Rows, order: &str) -> Result<bool> {
-        let sql = format!(
-            "SELECT count(*) FILTER ({order}) = count(*) - 1 FROM (SELECT symbol, ts, CAST(ts AS DATE) AS session, lag(symbol) OVER () AS last_symbol, \
-             lag(ts) OVER () AS last_ts, CAST(lag(ts) OVER () AS DATE) AS last_session FROM {})",
-            rows.raw
-        );
+        let sql = format!("SELECT count(*) FILTER ({order}) = count(*) - 1 FROM {}", neighbours(rows));
         Ok(self.connection.query_row(&sql, params_from_iter(rows.values.iter()), |row| row.get(0))?)
     }
 
@@ -185,38 +224,34 @@ impl Engine {
         Ok(self.connection.execute(&sql, params_from_iter(rows.values.iter()))? as u64)
     }
 
-    fn span(&self, rows: &Rows) -> Result<Span> {
+    fn look(&self, rows: &Rows) -> Result<Look> {
         let sql = format!(
             "SELECT count(*), coalesce(epoch_us(min(ts) FILTER (isfinite(ts))), 0), coalesce(epoch_us(max(ts) FILTER (isfinite(ts))), 0), \
-             coalesce(min(symbol), ''), coalesce(max(symbol), ''), CAST(max(ts) AS VARCHAR) FROM {}",
-            rows.raw
+             CAST(max(ts) AS VARCHAR), count(*) FILTER ({}) = count(*) - 1 FROM {}",
+            ORDERS[0],
+            neighbours(rows)
         );
         let time = |microseconds: i64| literal(&Value::Timestamp(TimeUnit::Microsecond, microseconds));
         Ok(self.connection.query_row(&sql, params_from_iter(rows.values.iter()), |row| {
-            Ok(Span {
+            Ok(Look {
                 rows: u64::try_from(row.get::<_, i64>(0)?).unwrap_or_default(),
                 first: time(row.get(1)?),
                 last: time(row.get(2)?),
-                first_symbol: literal(&Value::Text(row.get(3)?)),
-                last_symbol: literal(&Value::Text(row.get(4)?)),
-                newest: row.get(5)?,
+                newest: row.get(3)?,
+                is_sorted: row.get(4)?,
             })
         })?)
     }
 
     /// Notes which sessions of which symbols are stored as they are in the rows, in `temp.ingest_same`; returns how many bars these have.
-    fn compare_sessions(&self, table: &str, bars: &str, span: &Span, rows: &Rows) -> Result<u64> {
+    fn compare_sessions(&self, there: &str, bars: &str, rows: &Rows) -> Result<u64> {
         let sums = "SELECT CAST(ts AS DATE) AS session, symbol, count(*) AS bars, sum(hash(CAST(ts AS TIMESTAMP), CAST(open AS DOUBLE), CAST(high AS DOUBLE), \
                     CAST(low AS DOUBLE), CAST(close AS DOUBLE), CAST(volume AS BIGINT))) AS hashes";
-        self.connection.execute(
-            &format!(
-                "CREATE TEMP TABLE ingest_same AS SELECT session, symbol, bars FROM ({sums} FROM {bars} GROUP BY ALL) SEMI JOIN \
-                 ({sums} FROM {table} WHERE ts >= CAST({} AS DATE) AND ts < CAST({} AS DATE) + 1 AND symbol BETWEEN {} AND {} GROUP BY ALL) \
-                 USING (session, symbol, bars, hashes)",
-                span.first, span.last, span.first_symbol, span.last_symbol
-            ),
-            params_from_iter(rows.values.iter()),
-        )?;
+        let sql = format!(
+            "CREATE TEMP TABLE ingest_same AS SELECT session, symbol, bars FROM ({sums} FROM {bars} GROUP BY ALL) \
+             SEMI JOIN ({sums} FROM {there} GROUP BY ALL) USING (session, symbol, bars, hashes)"
+        );
+        self.connection.execute(&sql, params_from_iter(rows.values.iter()))?;
         self.count("SELECT coalesce(sum(bars), 0)::BIGINT FROM temp.ingest_same", &[])
     }
 
@@ -269,6 +304,15 @@ impl Engine {
              DROP TABLE IF EXISTS temp.ingest_same",
         )?)
     }
+}
+
+/// Each row with the time and symbol of the one before.
+fn neighbours(rows: &Rows) -> String {
+    format!(
+        "(SELECT symbol, ts, CAST(ts AS DATE) AS session, lag(symbol) OVER () AS last_symbol, lag(ts) OVER () AS last_ts, \
+         CAST(lag(ts) OVER () AS DATE) AS last_session FROM {})",
+        rows.raw
+    )
 }
 
 /// Bars by session, symbol and time.
