@@ -391,7 +391,7 @@ pub(crate) struct Adopt {
 #[command(after_help = "Examples:
   scanner replay bars.parquet --speed 36000
   scanner replay market.duckdb --date 2025-01-15 --from 15:00 --speed 36000 --restart
-  scanner replay day1.csv --map ts=timestamp --map symbol=ticker --speed 36000 --database other_replay.duckdb
+  scanner replay day1.csv --map ts=timestamp --map symbol=ticker --speed 36000 --restart
 Beside it, in another terminal:  scanner monitor --scanner-type breakout --database replay.duckdb")]
 pub(crate) struct Replay {
     /// CSV, Parquet or JSON file, or a DuckDB database, whose table --source names

@@ -303,12 +303,7 @@ impl Follower<'_> {
                     let known = report.unchanged + report.conflicting;
                     let known = if known > 0 { format!(" ({} stored already)", counted(known, "row")) } else { String::new() };
                     let newest = report.newest.as_ref().map_or(String::new(), |newest| format!(", newest {newest}"));
-                    self.say(&format!(
-                        "{} {} added from {}{known}{newest}",
-                        jiff::Zoned::now().strftime("%H:%M:%S"),
-                        counted(report.added, "bar"),
-                        path.display()
-                    ));
+                    self.say(&format!("{} added from {}{known}{newest}", counted(report.added, "bar"), path.display()));
                     ingest::print_rejected(&report);
                 }
                 self.total.files += 1;

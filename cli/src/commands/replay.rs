@@ -97,7 +97,8 @@ impl Stored {
                 return Err(Error::Invalid(format!("--source {source} names a table of a DuckDB file, and {name} is none")));
             }
             let engine = Engine::open(options)?;
-            let report = progress::shown(&engine, global, "reading", || engine.ingest(&[replay.file.clone()], &layout, |_| {}))?;
+            let report =
+                progress::shown(&engine, global, "reading", || engine.ingest(std::slice::from_ref(&replay.file), &layout, |_| {}))?;
             if !global.quiet {
                 ingest::print_rejected(&report);
             }
