@@ -92,6 +92,10 @@ pub(crate) enum Command {
     Sql(Sql),
     /// Take CSV, Parquet or JSON files into the table of bars
     Ingest(IngestFiles),
+    /// Use a table, a view, or Parquet files as the bars, where they are
+    Adopt(Adopt),
+    /// Feed stored sessions as if they were live, to try things on
+    Replay(Replay),
     /// Look for defects in the bars
     Check(Check),
     /// List what was scanned, and how that went
@@ -103,6 +107,7 @@ pub(crate) enum Command {
     /// Show the configuration, and change it: keys, values, where they come from
     Config(Config),
     /// Say what is here: versions, database, who holds it, configuration, and what to do about each problem
+    #[command(after_help = "Example:\n  scanner doctor --verbose")]
     Doctor,
     /// Print a script that completes commands, options and names of scanners in your shell
     Completions(Completions),
@@ -124,7 +129,7 @@ impl Command {
             Command::Show(show) => Some(&mut show.output),
             Command::Export(export) => Some(&mut export.output),
             Command::Config(config) if !config.schema => Some(&mut config.output),
-            Command::Demo(_) | Command::New(_) | Command::Ingest(_) | Command::Config(_) => None,
+            Command::Demo(_) | Command::New(_) | Command::Ingest(_) | Command::Adopt(_) | Command::Replay(_) | Command::Config(_) => None,
             Command::Doctor | Command::Completions(_) | Command::Man(_) => None,
         }
     }
@@ -389,11 +394,80 @@ pub(crate) struct Sql {
   scanner ingest day1.csv day2.csv --map ts=timestamp --map symbol=ticker
   scanner ingest INFY.csv --symbol-from-file --map ts=date+time
   scanner ingest polygon.csv --timezone America/New_York --label end
+  scanner ingest --follow live.csv --idle 2
+  scanner ingest --follow drops --duration 2
 A bar that is stored already stays as it is, so the same files can be taken in again.")]
 pub(crate) struct IngestFiles {
     /// CSV, Parquet or JSON files, by their endings; .gz and .zst too
     #[arg(required = true)]
     pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) layout: LayoutArguments,
+    /// Stay, and take in what is added to the files, or put into folders, until Ctrl-C; the database is only held for moments
+    #[arg(long, help_heading = "Live data")]
+    pub(crate) follow: bool,
+    /// End when nothing was added for this long [default: never]
+    #[arg(long, value_name = "SECONDS", requires = "follow", value_parser = clap::value_parser!(u64).range(1..=31_536_000), help_heading = "Live data")]
+    pub(crate) idle: Option<u64>,
+    /// End after this long [default: never]
+    #[arg(long, value_name = "SECONDS", requires = "follow", value_parser = clap::value_parser!(u64).range(1..=31_536_000), help_heading = "Live data")]
+    pub(crate) duration: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scanner adopt bars.parquet --database adopted.duckdb
+  scanner adopt raw_prices --map ts=timestamp --source prices
+  scanner adopt daily --bar-minutes 1440 --source daily_bars --replace
+Nothing is copied: the view reads what is there when it is scanned. 'scanner ingest' stores a copy in the best order, without doubles and defects.")]
+pub(crate) struct Adopt {
+    /// A table or view of the database, a Parquet file, or a folder of them
+    pub(crate) relation: String,
+    #[command(flatten)]
+    pub(crate) layout: LayoutArguments,
+    /// Put it in the place of what was adopted before
+    #[arg(long)]
+    pub(crate) replace: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scanner replay bars.parquet --speed 36000
+  scanner replay market.duckdb --date 2025-01-15 --from 15:00 --speed 36000 --restart
+  scanner replay day1.csv --map ts=timestamp --map symbol=ticker --speed 36000 --restart
+Beside it, in another terminal:  scanner monitor --scanner-type breakout --database replay.duckdb")]
+pub(crate) struct Replay {
+    /// CSV, Parquet or JSON file, or a DuckDB database, whose table --source names
+    pub(crate) file: PathBuf,
+    /// The session to replay, or the first of several; those before are there from the start [default: the last in FILE]
+    #[arg(long, value_name = "DATE")]
+    pub(crate) date: Option<String>,
+    /// The last session to replay; the nights between are skipped [default: the same session]
+    #[arg(long, value_name = "DATE")]
+    pub(crate) end_date: Option<String>,
+    /// Time of day at which the clock starts; what has ended by then is there from the start [default: the first bar]
+    #[arg(long, value_name = "HH:MM")]
+    pub(crate) from: Option<String>,
+    /// How many times faster than the market the clock goes: with 60, a minute takes a second
+    #[arg(long, value_name = "N", default_value_t = 60.0, value_parser = speed)]
+    pub(crate) speed: f64,
+    /// Remove what an earlier replay left from that session on
+    #[arg(long)]
+    pub(crate) restart: bool,
+    #[command(flatten)]
+    pub(crate) layout: LayoutArguments,
+}
+
+fn speed(given: &str) -> Result<f64, String> {
+    match given.parse() {
+        Ok(speed) if (0.1..=1_000_000.0).contains(&speed) => Ok(speed),
+        _ => Err("expected a number from 0.1 to 1000000".to_owned()),
+    }
+}
+
+/// How bars are laid out in files that were not made for this.
+#[derive(Debug, Args)]
+pub(crate) struct LayoutArguments {
     /// The file's column for a column of the bars; two joined by + are a date and a time
     #[arg(long, value_name = "COLUMN=FILE_COLUMN")]
     pub(crate) map: Vec<String>,

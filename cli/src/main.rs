@@ -47,6 +47,8 @@ fn run(mut arguments: Arguments) -> Result<()> {
         Command::New(new) => commands::new::run(&arguments.global, new),
         Command::Sql(sql) => commands::sql::run(&arguments.global, sql),
         Command::Ingest(ingest) => commands::ingest::run(&arguments.global, ingest),
+        Command::Adopt(adopt) => commands::adopt::run(&arguments.global, adopt),
+        Command::Replay(replay) => commands::replay::run(&arguments.global, replay),
         Command::Check(check) => commands::check::run(&arguments.global, check),
         Command::Config(config) => commands::config::run(&mut arguments.global, config),
         Command::Completions(completions) => commands::completions::run(&arguments.global, completions),

@@ -7,7 +7,7 @@ use std::{
         mpsc,
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -96,9 +96,15 @@ fn with_bar<T>(
 
 /// Ctrl-C interrupts the query that is running; a second one during the same query ends the process.
 pub(crate) fn stop_on_interrupt(engine: &Engine) {
-    static SET: Once = Once::new();
     PRESSED.store(0, Ordering::Relaxed);
-    *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) = Some(engine.interrupt_handle());
+    interrupts(Some(engine));
+}
+
+/// Ctrl-C interrupts this engine's query, or none. For what opens the database again and again: a Ctrl-C between two of its queries is kept, and
+/// [`is_interrupted`] tells of it.
+pub(crate) fn interrupts(engine: Option<&Engine>) {
+    static SET: Once = Once::new();
+    *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) = engine.map(Engine::interrupt_handle);
     SET.call_once(|| {
         // Without a handler Ctrl-C ends the process, which is no worse.
         let _ = ctrlc::set_handler(|| {
@@ -110,4 +116,20 @@ pub(crate) fn stop_on_interrupt(engine: &Engine) {
             }
         });
     });
+}
+
+/// Whether Ctrl-C was pressed.
+pub(crate) fn is_interrupted() -> bool {
+    PRESSED.load(Ordering::Relaxed) > 0
+}
+
+/// Waits until then, or until Ctrl-C is pressed.
+pub(crate) fn wait_until(then: Instant) {
+    while !is_interrupted() {
+        let left = then.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        thread::sleep(left.min(Duration::from_millis(50)));
+    }
 }

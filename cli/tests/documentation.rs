@@ -86,6 +86,13 @@ fn sql_blocks_run_as_scripts_in_order_in_an_empty_database() -> Outcome {
     Ok(())
 }
 
+/// The commands that the help lists.
+fn commands(help: &str) -> Vec<String> {
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let first_words = listed.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
+    first_words.filter(|command| *command != "help").map(str::to_owned).collect()
+}
+
 #[test]
 fn examples_in_the_help_run() -> Outcome {
     let folder = tempfile::tempdir()?;
@@ -96,26 +103,15 @@ fn examples_in_the_help_run() -> Outcome {
         cp day1.csv day2.csv
         scanner sql \"COPY (SELECT ts::DATE AS date, ts::TIME AS time, open, high, low, close, volume FROM demo_bars(symbols := 1, sessions := 3)) TO 'INFY.csv'\"
         scanner sql \"COPY (SELECT symbol, (epoch_us(ts) / 1000)::BIGINT AS ts, open, high, low, close, volume FROM demo_bars(symbols := 1, sessions := 3)) TO 'polygon.csv'\"
-        echo \"FROM scanners();\" > script.sql";
+        echo \"FROM scanners();\" > script.sql
+        scanner sql \"COPY (FROM demo_bars(symbols := 1, sessions := 1)) TO 'live.csv'\"
+        mkdir drops && cp bars.parquet drops
+        scanner sql \"CREATE TABLE raw_prices AS SELECT symbol, ts AS timestamp, open, high, low, close, volume FROM bars LIMIT 1000;
+            CREATE TABLE daily AS SELECT symbol, date, 1.0 AS open, 1.0 AS high, 1.0 AS low, 1.0 AS close, 1 AS volume
+            FROM (SELECT DISTINCT symbol, CAST(ts AS DATE) AS date FROM bars)\"";
     assert_success(&shell(prepare, folder.path())?, "preparing");
     let mut count = 0;
-    for command in [
-        "demo",
-        "run",
-        "backtest",
-        "optimize",
-        "list",
-        "new",
-        "sql",
-        "ingest",
-        "check",
-        "config",
-        "completions",
-        "man",
-        "history",
-        "show",
-        "export",
-    ] {
+    for command in commands(&String::from_utf8(shell("scanner --help", folder.path())?.stdout)?) {
         let help = shell(&format!("scanner {command} --help"), folder.path())?;
         assert_success(&help, command);
         let text = String::from_utf8(help.stdout)?;

@@ -22,7 +22,7 @@ pub use duckdb::{
 };
 pub use error::{Error, Result, nearest};
 pub use funnel::{Funnel, Step};
-pub use ingest::{Ingest, IngestReport, Label, Progress, Rejected};
+pub use ingest::{IngestReport, Label, Layout, Progress, Rejected, is_bar_file};
 pub use open::{Engine, Location, Options, opening_failed};
 pub use own_scanners::{Finding, is_built_in, is_scanner_name};
 pub use query::{Flow, Query};

@@ -2,38 +2,28 @@
 
 use std::time::Instant;
 
-use stockscan_engine::{Engine, Error, Ingest, IngestReport, Label, Result};
+use stockscan_engine::{Engine, Error, IngestReport, Label, Layout, Result};
 
-use super::{Access, counted, options};
+use super::{Access, counted, follow, options};
 use crate::{
-    arguments::{Global, IngestFiles, LabelArgument},
+    arguments::{Global, IngestFiles, LabelArgument, LayoutArguments},
     progress,
 };
 
 pub(crate) fn run(global: &Global, files: &IngestFiles) -> Result<()> {
-    let map = files.map.iter().map(|entry| {
-        let (column, file_column) = entry
-            .split_once('=')
-            .ok_or_else(|| Error::Invalid(format!("--map {entry}: expected COLUMN=FILE_COLUMN, such as --map ts=timestamp")))?;
-        Ok((column.trim().to_owned(), file_column.trim().to_owned()))
-    });
-    let ingest = Ingest {
-        files: files.files.clone(),
-        map: map.collect::<Result<_>>()?,
-        symbol: files.symbol.clone(),
-        symbol_from_file: files.symbol_from_file,
-        time_zone: files.timezone.clone(),
-        file_time_zone: files.file_timezone.clone(),
-        timestamp_format: files.timestamp_format.clone(),
-        label: match files.label {
-            LabelArgument::Start => Label::Start,
-            LabelArgument::End => Label::End,
-        },
-        bar_minutes: global.bar_minutes,
-    };
+    let layout = layout(global, &files.layout)?;
     // Before a database is made: a file that is not there is the commonest mistake.
     if let Some(missing) = files.files.iter().find(|file| !file.exists()) {
         return Err(Error::File { path: missing.clone(), source: std::io::ErrorKind::NotFound.into() });
+    }
+    if files.follow {
+        return follow::run(global, files, layout, options(global, Access::Write)?);
+    }
+    if let Some(folder) = files.files.iter().find(|file| file.is_dir()) {
+        let folder = folder.display();
+        return Err(Error::Invalid(format!(
+            "{folder} is a folder; name its files, as in {folder}/*.parquet, or take in what is put there with --follow"
+        )));
     }
     let path = super::database(global);
     let was_there = path.exists();
@@ -41,7 +31,7 @@ pub(crate) fn run(global: &Global, files: &IngestFiles) -> Result<()> {
     let engine = Engine::open(options(global, Access::Write)?)?;
     let started = Instant::now();
     let outcome = progress::shown(&engine, global, "ingesting", || {
-        engine.ingest(&ingest, |progress| {
+        engine.ingest(&files.files, &layout, |progress| {
             if global.verbose {
                 eprintln!("{} of {}: {}", progress.files_done + 1, progress.files, progress.file.display());
             }
@@ -74,9 +64,34 @@ pub(crate) fn run(global: &Global, files: &IngestFiles) -> Result<()> {
     }
 }
 
-fn all_at_midnight(engine: &Engine, global: &Global) -> Result<bool> {
+/// How the files or relations are laid out.
+pub(super) fn layout(global: &Global, given: &LayoutArguments) -> Result<Layout> {
+    let map = given.map.iter().map(|entry| {
+        let (column, file_column) = entry
+            .split_once('=')
+            .ok_or_else(|| Error::Invalid(format!("--map {entry}: expected COLUMN=FILE_COLUMN, such as --map ts=timestamp")))?;
+        Ok((column.trim().to_owned(), file_column.trim().to_owned()))
+    });
+    Ok(Layout {
+        map: map.collect::<Result<_>>()?,
+        symbol: given.symbol.clone(),
+        symbol_from_file: given.symbol_from_file,
+        time_zone: given.timezone.clone(),
+        file_time_zone: given.file_timezone.clone(),
+        timestamp_format: given.timestamp_format.clone(),
+        label: match given.label {
+            LabelArgument::Start => Label::Start,
+            LabelArgument::End => Label::End,
+        },
+        bar_minutes: global.bar_minutes,
+    })
+}
+
+pub(super) fn all_at_midnight(engine: &Engine, global: &Global) -> Result<bool> {
     let table = global.source.as_deref().unwrap_or("bars");
-    let sql = "SELECT coalesce(bool_and(CAST(bar.ts AS TIME) = TIME '00:00:00'), false) FROM query_table(?) AS bar";
+    // The first bar that does not ends the search.
+    let sql =
+        "SELECT EXISTS (FROM query_table($1)) AND NOT EXISTS (FROM query_table($1) AS bar WHERE CAST(bar.ts AS TIME) <> TIME '00:00:00')";
     Ok(engine.connection().query_row(sql, [table], |row| row.get(0))?)
 }
 
@@ -99,6 +114,10 @@ fn print(report: &IngestReport, database: &str, seconds: f64) {
             counted(report.repeated, "row")
         );
     }
+    print_rejected(report);
+}
+
+pub(super) fn print_rejected(report: &IngestReport) {
     for rejected in &report.rejected {
         eprintln!(
             "{} of {} rejected: {} (first: {})",

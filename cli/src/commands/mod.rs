@@ -1,11 +1,14 @@
 //! One module per command, and how they open the database.
 
+pub(crate) mod adopt;
 pub(crate) mod backtest;
+mod batches;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+mod follow;
 pub(crate) mod history;
 pub(crate) mod ingest;
 pub(crate) mod list;
@@ -14,6 +17,7 @@ pub(crate) mod new;
 pub(crate) mod optimize;
 mod recording;
 mod remote;
+pub(crate) mod replay;
 pub(crate) mod run;
 mod scanning;
 pub(crate) mod sql;
