@@ -120,6 +120,12 @@ impl Engine {
         }
     }
 
+    /// Where the database is.
+    #[must_use]
+    pub fn location(&self) -> &Location {
+        &self.options.location
+    }
+
     /// Stops the running query from another thread.
     #[must_use]
     pub fn interrupt_handle(&self) -> Arc<InterruptHandle> {

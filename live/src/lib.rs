@@ -1,1 +1,11 @@
 //! Scans that run again and again: what is new, alerts and their delivery.
+//!
+//! Knows nothing of terminals or of HTTP servers: the command and the server both call it.
+
+mod statistics;
+mod update;
+mod watch;
+
+pub use statistics::Statistics;
+pub use update::{Update, clock, names, of_symbols};
+pub use watch::{LiveScan, Tick, Watch};
