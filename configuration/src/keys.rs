@@ -1,8 +1,11 @@
 //! Every key of the configuration: its section, type, range and default. There is no other list of them.
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
-use crate::values::{Folder, Number, Text, Whole};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::values::{File, Folder, Number, Text, Whole, web_address};
 
 /// A day, for spans of time.
 const DAY: u64 = 86_400;
@@ -208,4 +211,59 @@ pub enum Theme {
 pub enum Layout {
     Wide,
     Centered,
+}
+
+/// A rule of the section `alerts`: what is scanned again and again, and who is told of each new name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AlertRule {
+    /// Whether it is in force.
+    pub enabled: bool,
+    /// The scanner.
+    pub scanner_type: Text,
+    /// Values of its parameters, over its own section and `default`.
+    pub config: BTreeMap<String, Value>,
+    /// Time of day up to which bars are seen, always; without it the end of the newest bar.
+    pub cutoff_time: Option<Text>,
+    /// Seconds between two scans; without it `streaming.interval_seconds`.
+    pub interval_seconds: Option<Whole<1, DAY>>,
+    /// Only these symbols; all if there are none.
+    pub symbols: Vec<Text>,
+    /// Where a new name is sent; without it only the terminal tells.
+    pub webhook: Option<Webhook>,
+}
+
+impl Default for AlertRule {
+    /// As a rule without keys would be, if a rule could do without its scanner.
+    fn default() -> AlertRule {
+        AlertRule {
+            enabled: true,
+            scanner_type: Text(String::new()),
+            config: BTreeMap::new(),
+            cutoff_time: None,
+            interval_seconds: None,
+            symbols: Vec::new(),
+            webhook: None,
+        }
+    }
+}
+
+/// An address to which alerts are posted. The secret that signs them is never in the configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Webhook {
+    /// Address, http or https.
+    #[serde(deserialize_with = "web_address")]
+    pub url: Text,
+    /// File with the secret; relative to the file that names it.
+    pub secret_file: Option<File>,
+    /// Variable of the environment with the secret.
+    pub secret_env: Option<Text>,
+}
+
+impl Default for Webhook {
+    /// As one without keys would be, if it could do without its address.
+    fn default() -> Webhook {
+        Webhook { url: Text(String::new()), secret_file: None, secret_env: None }
+    }
 }

@@ -1,5 +1,5 @@
-//! The configuration: JSON files with the sections `default`, `streaming`, `api`, `cli`, `dashboard`, and one for each scanner that wants
-//! other values than `default`.
+//! The configuration: JSON files with the sections `default`, `streaming`, `api`, `cli`, `dashboard`, `alerts`, and one for each scanner
+//! that wants other values than `default`.
 //!
 //! Later files win, key by key: the user's own, this folder's, the one named by `--config-file`; variables and flags, which win over all,
 //! are the command's business. Every key of every file is checked before anything is done; each mistake names file, key, value and what
@@ -22,11 +22,11 @@ use serde::{
 use serde_json::{Map, Value};
 use stockscan_engine::{Engine, Error, Parameter, Result, nearest};
 
-pub use keys::{Api, Cli, Dashboard, Defaults, Format, Layout, RUN_KEYS, Streaming, Theme};
-pub use values::{Folder, Number, Text, Whole};
+pub use keys::{AlertRule, Api, Cli, Dashboard, Defaults, Format, Layout, RUN_KEYS, Streaming, Theme, Webhook};
+pub use values::{File, Folder, Number, Text, Whole};
 
 /// The sections that are not a scanner's.
-pub const SECTIONS: [&str; 5] = ["default", "streaming", "api", "cli", "dashboard"];
+pub const SECTIONS: [&str; 6] = ["default", "streaming", "api", "cli", "dashboard", "alerts"];
 
 /// What files used to call `dashboard`.
 pub const OLD_DASHBOARD: &str = "streamlit";
@@ -45,6 +45,8 @@ pub struct Configuration {
     pub cli: Cli,
     /// Section `dashboard`.
     pub dashboard: Dashboard,
+    /// Section `alerts`: rules by their names.
+    pub alerts: BTreeMap<String, AlertRule>,
     /// The scanners' sections. Their names and keys are the catalogue's: see [`Configuration::check_scanners`].
     #[serde(skip)]
     pub scanners: BTreeMap<String, BTreeMap<String, Setting>>,
@@ -142,16 +144,17 @@ fn read(path: &Path, bytes: &[u8]) -> std::result::Result<Layer, Vec<String>> {
         };
         let known = if section == OLD_DASHBOARD { "dashboard" } else { section.as_str() };
         for (key, value) in keys {
+            if known == "alerts" {
+                let found = check_rule(&key, &value);
+                if found.is_empty() {
+                    settings.push((known.to_owned(), key, value));
+                }
+                mistakes.extend(found.into_iter().map(|mistake| format!("{shown}: {mistake}")));
+                continue;
+            }
             match check(known, &key, &value) {
                 Ok(()) => settings.push((known.to_owned(), key, value)),
-                Err(Mistake::Key(known)) => {
-                    let meant =
-                        nearest(&key, known.iter().map(String::as_str)).map_or(";".to_owned(), |name| format!("; did you mean '{name}'?"));
-                    mistakes.push(format!("{shown}: {section} has no key '{key}'{meant} it takes {}", known.join(", ")));
-                }
-                Err(Mistake::Value(expected)) => {
-                    mistakes.push(format!("{shown}: {section}.{key} is {}; expected {expected}", brief(&value)))
-                }
+                Err(mistake) => mistakes.push(format!("{shown}: {}", mistake.told(&section, &key, &value))),
             }
         }
     }
@@ -163,6 +166,87 @@ enum Mistake {
     Key(Vec<String>),
     /// A value that is not allowed; what is.
     Value(String),
+}
+
+impl Mistake {
+    /// Without the file.
+    fn told(&self, section: &str, key: &str, value: &Value) -> String {
+        match self {
+            Mistake::Key(known) => {
+                let meant =
+                    nearest(key, known.iter().map(String::as_str)).map_or(";".to_owned(), |name| format!("; did you mean '{name}'?"));
+                format!("{section} has no key '{key}'{meant} it takes {}", known.join(", "))
+            }
+            Mistake::Value(expected) => format!("{section}.{key} is {}; expected {expected}", brief(value)),
+        }
+    }
+}
+
+/// The parameters of scanners that a rule has keys of its own for.
+const RULES_OWN: [&str; 2] = ["cutoff_time", "symbols"];
+
+/// Every mistake of a rule for alerts, as far as they can be found without the catalogue.
+fn check_rule(name: &str, rule: &Value) -> Vec<String> {
+    let path = format!("alerts.{name}");
+    let Value::Object(keys) = rule else {
+        return vec![format!("{path} is {}; expected an object, as in {{\"scanner_type\": \"breakout\"}}", brief(rule))];
+    };
+    let mut mistakes = Vec::new();
+    for (key, value) in keys {
+        match (key.as_str(), value) {
+            ("webhook", Value::Object(parts)) => {
+                let path = format!("{path}.webhook");
+                for (key, value) in parts {
+                    mistakes.extend(check_as::<Webhook>(key, value).err().map(|mistake| mistake.told(&path, key, value)));
+                }
+                if !parts.contains_key("url") {
+                    mistakes.push(format!("{path} has no 'url'; expected the address to which alerts are posted"));
+                }
+                let is_given = |key: &str| parts.get(key).is_some_and(|value| !value.is_null());
+                if is_given("secret_file") && is_given("secret_env") {
+                    mistakes.push(format!("{path} has 'secret_file' and 'secret_env'; expected one of them"));
+                }
+            }
+            ("webhook", other) if !other.is_null() => {
+                mistakes.push(format!("{path}.webhook is {}; expected an object, as in {{\"url\": \"https://…\"}}", brief(other)));
+            }
+            ("config", Value::Object(parameters)) => {
+                let path = format!("{path}.config");
+                for (key, value) in parameters {
+                    if RULES_OWN.contains(&key.as_str()) {
+                        mistakes.push(format!("{path} has '{key}', which is a key of the rule itself: write it beside 'config'"));
+                    } else {
+                        mistakes.extend(check("", key, value).err().map(|mistake| mistake.told(&path, key, value)));
+                    }
+                }
+            }
+            ("config", other) => {
+                mistakes.push(format!("{path}.config is {}; expected an object, as in {{\"min_price\": 100}}", brief(other)));
+            }
+            ("cutoff_time", Value::String(time)) if !is_time_of_day(time) => {
+                mistakes.push(format!("{path}.cutoff_time is {}; expected a time of day such as \"09:50\"", brief(value)));
+            }
+            _ => mistakes.extend(check_as::<AlertRule>(key, value).err().map(|mistake| mistake.told(&path, key, value))),
+        }
+    }
+    if !keys.contains_key("scanner_type") {
+        mistakes.push(format!("{path} has no 'scanner_type'; expected the name of a scanner, as in \"scanner_type\": \"breakout\""));
+    }
+    mistakes
+}
+
+/// `09:50`, `09:50:30`, or `24:00`, the end of a day.
+fn is_time_of_day(text: &str) -> bool {
+    let parts: Option<Vec<u32>> = text
+        .split(':')
+        .map(|part| if part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit()) { part.parse().ok() } else { None })
+        .collect();
+    match parts.as_deref() {
+        Some([24, 0] | [24, 0, 0]) => true,
+        Some([hour, minute]) => *hour < 24 && *minute < 60,
+        Some([hour, minute, second]) => *hour < 24 && *minute < 60 && *second < 60,
+        _ => false,
+    }
 }
 
 /// Checks one value, as far as that can be done without the catalogue.
@@ -192,7 +276,12 @@ fn check_as<S: DeserializeOwned + Serialize + Default>(key: &str, value: &Value)
         Ok(_) => Ok(()),
         Err(error) => {
             let text = error.to_string();
-            Err(Mistake::Value(text.rsplit_once("expected ").map_or(text.clone(), |(_, expected)| expected.replace('`', ""))))
+            let expected = text.rsplit_once("expected ").map_or(text.clone(), |(_, expected)| expected.replace('`', ""));
+            Err(Mistake::Value(match expected.as_str() {
+                "a boolean" => "true or false".to_owned(),
+                "a sequence" => "a list of texts".to_owned(),
+                _ => expected,
+            }))
         }
     }
 }
@@ -241,6 +330,12 @@ impl Configuration {
         let (results, scanners) = (place("results_directory"), place("scanners_directory"));
         merged.cli.results_directory = merged.cli.results_directory.from(&results);
         merged.cli.scanners_directory = merged.cli.scanners_directory.map(|folder| folder.from(&scanners));
+        for (name, rule) in &mut merged.alerts {
+            let place = merged.origins.get(&("alerts".to_owned(), name.clone())).and_then(|file| file.parent());
+            if let (Some(Webhook { secret_file: Some(secret), .. }), Some(place)) = (&mut rule.webhook, place) {
+                *secret = secret.from(place);
+            }
+        }
 
         let (low, high) = (merged.default.min_price.0, merged.default.max_price.0);
         if low > high {
@@ -306,7 +401,13 @@ impl Configuration {
                     let short = section.strip_prefix("scan_").unwrap_or(section);
                     mistakes.push(format!("{file}: unknown section '{section}'; did you mean '{short}'?"));
                 }
-                Ok(function) => check_scanner(engine, &function, section, settings, &mut mistakes)?,
+                Ok(function) => {
+                    let values = settings.iter().map(|(key, setting)| (key, &setting.value));
+                    for (key, mistake) in check_parameters(engine, &function, section, values, &[], &RUN_KEYS)? {
+                        let Setting { value, file } = &settings[&key];
+                        mistakes.push(format!("{}: {}", file.display(), mistake.told(section, &key, value)));
+                    }
+                }
                 Err(Error::UnknownFunction { suggestion, known, .. }) => match nearest(section, SECTIONS) {
                     Some(meant) => mistakes.push(format!(
                         "{file}: unknown section '{section}'; did you mean '{meant}'? there are {}, and one for each scanner: {}",
@@ -324,26 +425,50 @@ impl Configuration {
                 Err(error) => return Err(error),
             }
         }
+        for (name, rule) in &self.alerts {
+            let file = self.origin("alerts", name).map(|file| file.display().to_string()).unwrap_or_default();
+            let scanner = rule.scanner_type.0.as_str();
+            match engine.scanner_function(scanner) {
+                Ok(function) => {
+                    let path = format!("alerts.{name}.config");
+                    let short = function.strip_prefix("scan_").unwrap_or(&function);
+                    let found = check_parameters(engine, &function, short, rule.config.iter(), &RULES_OWN, &[])?;
+                    mistakes.extend(
+                        found.into_iter().map(|(key, mistake)| format!("{file}: {}", mistake.told(&path, &key, &rule.config[&key]))),
+                    );
+                }
+                Err(Error::UnknownFunction { suggestion, known, .. }) => {
+                    let meant = suggestion.map_or(";".to_owned(), |name| format!("; did you mean '{name}'?"));
+                    strangers.push(format!(
+                        "{file}: alerts.{name}.scanner_type is \"{scanner}\", and {} has no such scanner{meant} there are {}",
+                        engine.name(),
+                        known.join(", ")
+                    ));
+                }
+                Err(error) => return Err(error),
+            }
+        }
         if mistakes.is_empty() { Ok(strangers) } else { Err(told(&mistakes)) }
     }
 }
 
-fn check_scanner(
+/// Checks values of parameters of a scanner, and of other keys that are known. Returns the keys with mistakes.
+fn check_parameters<'a>(
     engine: &Engine,
     function: &str,
-    section: &str,
-    settings: &BTreeMap<String, Setting>,
-    mistakes: &mut Vec<String>,
-) -> Result<()> {
-    let takes: Vec<String> =
-        engine.signature(function)?.parameters.into_iter().map(|(name, _)| name).filter(|name| name != "scan_date").collect();
-    let known: Vec<&str> = takes.iter().map(String::as_str).chain(RUN_KEYS).collect();
+    scanner: &str,
+    values: impl Iterator<Item = (&'a String, &'a Value)>,
+    not_these: &[&str],
+    others: &[&str],
+) -> Result<Vec<(String, Mistake)>> {
+    let takes = engine.signature(function)?.parameters.into_iter().map(|(name, _)| name);
+    let takes = takes.filter(|name| name != "scan_date" && !not_these.contains(&name.as_str()));
+    let known: Vec<String> = takes.chain(others.iter().map(|key| (*key).to_owned())).collect();
     let mut documented: Option<Vec<Parameter>> = None;
-    for (key, Setting { value, file }) in settings {
-        let shown = file.display();
-        if !known.contains(&key.as_str()) {
-            let meant = nearest(key, known.iter().copied()).map_or(";".to_owned(), |name| format!("; did you mean '{name}'?"));
-            mistakes.push(format!("{shown}: {section} has no key '{key}'{meant} it takes {}", known.join(", ")));
+    let mut mistakes = Vec::new();
+    for (key, value) in values {
+        if !known.contains(key) {
+            mistakes.push((key.clone(), Mistake::Key(known.clone())));
             continue;
         }
         // What `default` knows was checked when the file was read. To ask the catalogue takes 20 milliseconds.
@@ -352,14 +477,14 @@ fn check_scanner(
         }
         let documented = match &documented {
             Some(documented) => documented,
-            None => documented.insert(engine.scanner_parameters(section)?),
+            None => documented.insert(engine.scanner_parameters(scanner)?),
         };
         let parameter = documented.iter().find(|parameter| parameter.name == *key);
         if let Some(expected) = parameter.and_then(|parameter| refused(parameter, value)) {
-            mistakes.push(format!("{shown}: {section}.{key} is {}; expected {expected}", brief(value)));
+            mistakes.push((key.clone(), Mistake::Value(expected)));
         }
     }
-    Ok(())
+    Ok(mistakes)
 }
 
 /// What a parameter allows, if this value is not it.

@@ -101,10 +101,47 @@ impl Folder {
     /// The folder as seen from here, when a file in `place` names it.
     #[must_use]
     pub fn from(&self, place: &Path) -> Folder {
-        match (self.0.strip_prefix("~"), std::env::home_dir()) {
-            (Ok(rest), Some(home)) => Folder(home.join(rest)),
-            _ => Folder(place.join(&self.0)),
+        Folder(seen_from(place, &self.0))
+    }
+}
+
+/// A file. Relative to the configuration file that names it; `~` is the home folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct File(pub PathBuf);
+
+impl File {
+    /// The file as seen from here, when a configuration file in `place` names it.
+    #[must_use]
+    pub fn from(&self, place: &Path) -> File {
+        File(seen_from(place, &self.0))
+    }
+}
+
+fn seen_from(place: &Path, path: &Path) -> PathBuf {
+    match (path.strip_prefix("~"), std::env::home_dir()) {
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => place.join(path),
+    }
+}
+
+impl<'de> Deserialize<'de> for File {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        not_empty(deserializer, "the path of a file").map(|text| File(text.into()))
+    }
+}
+
+/// Reads the address of a webhook.
+pub(crate) fn web_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
+    const EXPECTED: &str = "an address that starts with https:// or http://, without name and password";
+    let address = not_empty(deserializer, EXPECTED)?;
+    let rest = address.strip_prefix("https://").or_else(|| address.strip_prefix("http://"));
+    let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    match host {
+        Some(host) if !host.is_empty() && !host.contains('@') && !address.contains(|letter: char| letter.is_whitespace()) => {
+            Ok(Text(address))
         }
+        _ => Err(D::Error::invalid_value(serde::de::Unexpected::Str(&address), &EXPECTED)),
     }
 }
 

@@ -79,8 +79,8 @@ fn a_mistake_names_file_key_value_and_what_is_allowed() -> Outcome {
         (
             r#"{"api": {"prot": 1, "port": 0}}"#,
             &[
+                "c.json: api has no key 'prot'; did you mean 'port'? it takes host, port, timeout, max_batch_size, enable_cors",
                 "c.json: api.port is 0; expected a whole number from 1 to 65535",
-                "c.json: api has no key 'prot'; did you mean 'port'? it takes enable_cors, host, max_batch_size, port, timeout",
             ],
         ),
         (r#"{"default": {"min_volume": -1}}"#, &["c.json: default.min_volume is -1; expected a whole number, 0 or more"]),
@@ -89,7 +89,7 @@ fn a_mistake_names_file_key_value_and_what_is_allowed() -> Outcome {
             r#"{"default": {"min_probability_score": 101}}"#,
             &["c.json: default.min_probability_score is 101; expected a number from 0 to 100"],
         ),
-        (r#"{"default": {"enable_caching": "yes"}}"#, &["c.json: default.enable_caching is \"yes\"; expected a boolean"]),
+        (r#"{"default": {"enable_caching": "yes"}}"#, &["c.json: default.enable_caching is \"yes\"; expected true or false"]),
         (r#"{"default": {"min_price": 60, "max_price": 50}}"#, &["c.json: default.min_price (60) must not exceed default.max_price (50)"]),
         (
             r#"{"cli": {"default_format": "xml"}}"#,
@@ -107,7 +107,7 @@ fn a_mistake_names_file_key_value_and_what_is_allowed() -> Outcome {
         (r#"{"api": 5}"#, &["c.json: api is 5; expected an object, as in {\"api\": {…}}"]),
         (r#"{"breakout": {"min_price": -1}}"#, &["c.json: breakout.min_price is -1; expected a number, 0 or more"]),
         (r#"{"breakout": {"extra": {}}}"#, &["c.json: breakout.extra is {}; expected a number, a text, true, false, null or a list"]),
-        (r#"[1, 2]"#, &["c.json: [1,2]; expected an object with sections such as default, streaming, api, cli, dashboard"]),
+        (r#"[1, 2]"#, &["c.json: [1,2]; expected an object with sections such as default, streaming, api, cli, dashboard, alerts"]),
         ("{\"api\": {\"port\": 1,\n \"port\": 2}}", &["c.json:2:7: a second 'port'; expected JSON"]),
         ("{\n  \"api\": {},\n}", &["c.json:3:1: trailing comma; expected JSON"]),
         ("", &["c.json:1:0: EOF while parsing a value; expected JSON"]),
