@@ -1,6 +1,6 @@
 //! The command line: one definition that parses, helps and completes.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use stockscan_configuration::Configuration;
@@ -64,6 +64,8 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Run a scanner on a session, or on a range of them
     Run(Run),
+    /// Run a scanner again and again on the newest bars: a screen with new, kept and dropped names
+    Monitor(Monitor),
     /// What became of a scanner's hits: each a trade, all of them a portfolio
     Backtest(Backtest),
     /// Try many values of parameters, and say how much of the best to believe
@@ -92,7 +94,7 @@ impl Command {
             Command::List(list) => Some(&mut list.output),
             Command::Sql(sql) => Some(&mut sql.output),
             Command::Check(check) => Some(&mut check.output),
-            Command::Demo(_) | Command::New(_) | Command::Ingest(_) | Command::Doctor => None,
+            Command::Demo(_) | Command::Monitor(_) | Command::New(_) | Command::Ingest(_) | Command::Doctor => None,
         }
     }
 }
@@ -115,7 +117,8 @@ pub(crate) struct Demo {
 #[command(after_help = "Examples:
   scanner run --scanner-type breakout --date 2025-01-15
   scanner run -t breakout --cutoff 10:30 --set min_price=100 --set min_volume=0 --explain
-  scanner run -t breakout --date 2025-01-06 --end-date 2025-01-15 --output breakouts.csv")]
+  scanner run -t breakout --date 2025-01-06 --end-date 2025-01-15 --output breakouts.csv
+  scanner run -t breakout --stream --interval 0.5 --duration 2 --format ndjson")]
 pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) scan: Scan,
@@ -133,6 +136,52 @@ pub(crate) struct Run {
     /// Print the SQL statement instead of running it
     #[arg(long)]
     pub(crate) sql: bool,
+    /// Scan again and again, up to the end of the newest bar (or up to --cutoff), and say what is new
+    #[arg(long, conflicts_with_all = ["date", "end_date", "output", "explain", "sql"], help_heading = "Live")]
+    pub(crate) stream: bool,
+    /// Seconds between two scans [default: streaming.interval_seconds of the configuration, else 30]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, requires = "stream", help_heading = "Live")]
+    pub(crate) interval: Option<Duration>,
+    /// End after so many seconds [default: by Ctrl-C]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, requires = "stream", help_heading = "Live")]
+    pub(crate) duration: Option<Duration>,
+}
+
+impl Run {
+    /// How often and for how long, with --stream.
+    pub(crate) fn repeat(&self) -> Repeat {
+        Repeat { interval: self.interval, duration: self.duration }
+    }
+}
+
+/// How often something is done, and for how long.
+#[derive(Debug, Args)]
+pub(crate) struct Repeat {
+    /// Seconds between two scans [default: streaming.interval_seconds of the configuration, else 30]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) interval: Option<Duration>,
+    /// End after so many seconds [default: by Ctrl-C]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) duration: Option<Duration>,
+}
+
+/// Seconds, fractions too.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.trim().parse::<f64>().ok().filter(|seconds| (0.05..=86_400.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "expected seconds from 0.05 to 86400, such as 30 or 0.5".to_owned())
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scanner monitor --scanner-type breakout --interval 30 --duration 1
+  scanner monitor -t relative_volume --set max_results_per_day=20 --interval 0.5 --duration 1
+A database that grows meanwhile: 'scanner ingest --follow' feeds one, 'scanner replay' plays a stored session.
+Keys: q quit, p pause, space scan now, arrows scroll, b bell on new names.")]
+pub(crate) struct Monitor {
+    #[command(flatten)]
+    pub(crate) scan: Scan,
+    #[command(flatten)]
+    pub(crate) repeat: Repeat,
 }
 
 /// What is scanned, and with which limits.

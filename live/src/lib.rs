@@ -7,5 +7,5 @@ mod update;
 mod watch;
 
 pub use statistics::Statistics;
-pub use update::{Update, clock, names, of_symbols};
-pub use watch::{LiveScan, Tick, Watch};
+pub use update::{Update, clock, names, of_symbols, symbols};
+pub use watch::{LiveScan, Tick, Watch, is_locked, while_locked};

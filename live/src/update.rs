@@ -38,6 +38,8 @@ pub struct Update {
     pub removed: Vec<String>,
     /// Whether there was no tick of this session before.
     pub starts_session: bool,
+    /// Whether anything is other than at the tick before: the hits, their values, or up to when bars were seen.
+    pub differs: bool,
     /// From opening the database to the last row.
     pub duration: Duration,
 }
@@ -70,13 +72,14 @@ impl Update {
         let now = names(&update.results)?;
         match before.filter(|before| before.session == update.session) {
             Some(before) => {
+                update.differs = before.data_as_of != update.data_as_of || before.results != update.results;
                 let then = names(&before.results)?;
                 let (then_set, now_set): (HashSet<_>, HashSet<_>) = (then.iter().collect(), now.iter().collect());
                 update.removed = then.iter().filter(|name| !now_set.contains(name)).cloned().collect();
                 (update.kept, update.added) = now.iter().cloned().partition(|name| then_set.contains(name));
             }
             None => {
-                update.starts_session = true;
+                (update.starts_session, update.differs) = (true, true);
                 update.added = now;
             }
         }
@@ -118,11 +121,15 @@ pub(crate) fn rows(results: &RecordBatch) -> Result<Vec<Map<String, Value>>> {
     let unfit = |error: String| Error::Database(error);
     let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
     writer.write(results).and_then(|()| writer.finish()).map_err(|error| unfit(error.to_string()))?;
-    let lines = serde_json::Deserializer::from_slice(&writer.into_inner()).into_iter().collect::<serde_json::Result<_>>();
+    let lines = serde_json::Deserializer::from_slice(&writer.into_inner()).into_iter().collect::<serde_json::Result<Vec<_>>>();
     lines.map_err(|error| unfit(error.to_string()))
 }
 
-fn symbols(results: &RecordBatch) -> Result<Vec<String>> {
+/// The symbol of each row.
+///
+/// # Errors
+/// Without a column `symbol`.
+pub fn symbols(results: &RecordBatch) -> Result<Vec<String>> {
     let column = results.column_by_name("symbol").ok_or_else(|| Error::Database("a scanner's result has no column 'symbol'".to_owned()))?;
     let formatter =
         ArrayFormatter::try_new(column.as_ref(), &FormatOptions::default()).map_err(|error| Error::Database(error.to_string()))?;

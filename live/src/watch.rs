@@ -20,8 +20,12 @@ use crate::{Statistics, Update};
 
 /// The first wait for a database that another process holds; each further one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
+/// No wait is longer.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Every date that each kind of TIMESTAMP can be compared with.
 const ANY_DAY: [(&str, &str); 2] = [("first_date", "1678-01-01"), ("last_date", "2261-12-31")];
+/// Where only the other arguments of a call matter.
+const SOME_DAY: &str = "2000-01-01";
 
 /// What is scanned.
 #[derive(Debug, Clone)]
@@ -39,6 +43,14 @@ impl LiveScan {
     #[must_use]
     pub fn scanner_type(&self) -> &str {
         self.function.strip_prefix("scan_").unwrap_or(&self.function)
+    }
+
+    /// Checks the names of the arguments against what the scanner takes.
+    ///
+    /// # Errors
+    /// [`Error::UnknownParameter`] with the nearest name, [`Error::MissingArgument`].
+    pub fn check(&self, engine: &Engine) -> Result<()> {
+        call(engine, self, SOME_DAY, None).map(drop)
     }
 
     /// The cutoff, if it is fixed.
@@ -135,28 +147,37 @@ impl<O: Fn() -> Result<Engine>> Watch<O> {
     }
 
     fn scanned(&mut self) -> Result<Option<Update>> {
-        let mut wait = FIRST_WAIT;
-        let mut attempts_left = self.scan.settings.retry_attempts;
-        loop {
-            let started = Instant::now();
-            let opened = (self.open)();
-            match opened {
-                Err(error) if is_locked(&error) && attempts_left > 0 => {
-                    attempts_left -= 1;
-                    self.statistics.retries += 1;
-                    thread::sleep(jittered(wait));
-                    wait = wait.saturating_mul(2).min(Duration::from_secs(5));
-                }
-                Err(error) => return Err(error),
-                Ok(engine) => {
-                    // Taken after opening, when nobody else can write: what is written later changes it.
-                    let stamp = Stamp::of(&engine, &self.scan)?;
-                    let found = newest(&engine, &self.scan)?;
-                    let update = found.map(|newest| scan_at(&engine, &self.scan, newest, self.last.as_ref(), started)).transpose()?;
-                    self.seen = stamp;
-                    return Ok(update);
-                }
+        let (mut started, mut attempts) = (Instant::now(), 0);
+        let opened = while_locked(self.scan.settings.retry_attempts, || {
+            (started, attempts) = (Instant::now(), attempts + 1);
+            (self.open)()
+        });
+        self.statistics.retries += attempts - 1;
+        let engine = opened?;
+        // Taken after opening, when nobody else can write: what is written later changes it.
+        let stamp = Stamp::of(&engine, &self.scan)?;
+        let found = newest(&engine, &self.scan)?;
+        let update = found.map(|newest| scan_at(&engine, &self.scan, newest, self.last.as_ref(), started)).transpose()?;
+        self.seen = stamp;
+        Ok(update)
+    }
+}
+
+/// Does something that needs a database; where another process holds that, again, up to so many times, with growing waits between.
+///
+/// # Errors
+/// What `work` says.
+pub fn while_locked<T>(retries: u64, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut wait = FIRST_WAIT;
+    let mut left = retries;
+    loop {
+        match work() {
+            Err(error) if is_locked(&error) && left > 0 => {
+                left -= 1;
+                thread::sleep(jittered(wait));
+                wait = wait.saturating_mul(2).min(LONGEST_WAIT);
             }
+            other => return other,
         }
     }
 }
@@ -169,8 +190,7 @@ struct Newest {
 
 /// Finds the newest bar through the order of time, so that DuckDB reads the end of the data only.
 fn newest(engine: &Engine, scan: &LiveScan) -> Result<Option<Newest>> {
-    // The day does not matter here: this only reads the arguments as the scanner does.
-    let call = call(engine, scan, "2000-01-01", None)?;
+    let call = call(engine, scan, SOME_DAY, None)?;
     let mut arguments: Vec<(String, Argument)> =
         ANY_DAY.iter().map(|(name, day)| ((*name).to_owned(), Argument::Text((*day).to_owned()))).collect();
     let shared = ["source", "bar_minutes", "session_start", "session_end", "symbols"];
@@ -241,6 +261,7 @@ fn scan_at(engine: &Engine, scan: &LiveScan, newest: Newest, before: Option<&Upd
         kept: Vec::new(),
         removed: Vec::new(),
         starts_session: false,
+        differs: false,
         duration: started.elapsed(),
     };
     Update::against(before, update)
@@ -278,7 +299,7 @@ impl Stamp {
         if !is_built_in(&scan.function) || engine.hides_built_in(&scan.function)? {
             return Ok(None);
         }
-        let call = call(engine, scan, "2000-01-01", None)?;
+        let call = call(engine, scan, SOME_DAY, None)?;
         let source = match call.arguments.iter().find(|(name, _)| name == "source") {
             Some((_, Value::Text(source))) => source.clone(),
             _ => "bars".to_owned(),
@@ -305,7 +326,8 @@ impl Stamp {
 }
 
 /// Whether another process has the database.
-pub(crate) fn is_locked(error: &Error) -> bool {
+#[must_use]
+pub fn is_locked(error: &Error) -> bool {
     // Between DuckDB's refusal and its look at who is the cause that one may have gone: then it names no process.
     matches!(error, Error::Locked { .. }) || error.to_string().contains("Could not set lock on file")
 }

@@ -87,5 +87,8 @@ fn scan() -> Run {
         output: Output { format: None, output: None },
         explain: false,
         sql: false,
+        stream: false,
+        interval: None,
+        duration: None,
     }
 }

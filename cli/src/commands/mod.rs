@@ -6,11 +6,14 @@ pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod ingest;
 pub(crate) mod list;
+mod live;
+pub(crate) mod monitor;
 pub(crate) mod new;
 pub(crate) mod optimize;
 pub(crate) mod run;
 mod scanning;
 pub(crate) mod sql;
+mod stream;
 mod trading;
 
 use std::path::{Path, PathBuf};

@@ -7,7 +7,7 @@ use std::{
 
 use stockscan_engine::{Call, Engine, Funnel, Result, Value};
 
-use super::{Access, counted, no_usable_bars, open, same_bars, scanning::Scanning};
+use super::{Access, counted, no_usable_bars, open, same_bars, scanning::Scanning, stream};
 use crate::{
     arguments::{Global, Run},
     output, progress,
@@ -15,6 +15,9 @@ use crate::{
 };
 
 pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
+    if run.stream {
+        return stream::run(global, run);
+    }
     let engine = open(global, Access::Read)?;
     let scanning = Scanning::new(&engine, global, &run.scan)?;
     let deadline = Some(scanning.settings.timeout);

@@ -1,0 +1,88 @@
+//! When a command that goes on and on takes its next step, and how it ends: by its time, or by Ctrl-C.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use stockscan_engine::{Engine, InterruptHandle};
+
+/// What the handler of Ctrl-C reaches.
+struct Shared {
+    is_stopped: bool,
+    /// The query that runs, to be ended as well.
+    running: Option<Arc<InterruptHandle>>,
+}
+
+static SHARED: Mutex<Shared> = Mutex::new(Shared { is_stopped: false, running: None });
+static STOPPED: Condvar = Condvar::new();
+
+fn shared() -> MutexGuard<'static, Shared> {
+    SHARED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Steps at equal distances from the start. One that took longer than that is followed by the next whole one; none is made up for.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    started: Instant,
+    interval: Duration,
+    next: Instant,
+    end: Option<Instant>,
+}
+
+impl Pace {
+    /// Starts now. From here on Ctrl-C, or being told to end, only ends the pace and the query that runs; a second time it ends the process.
+    pub(crate) fn start(interval: Duration, duration: Option<Duration>) -> Pace {
+        // Without a handler Ctrl-C ends the process, which is no worse.
+        let _ = ctrlc::set_handler(|| {
+            let mut shared = shared();
+            if shared.is_stopped {
+                std::process::exit(130);
+            }
+            shared.is_stopped = true;
+            if let Some(query) = &shared.running {
+                query.interrupt();
+            }
+            STOPPED.notify_all();
+        });
+        let now = Instant::now();
+        Pace { started: now, interval, next: now + interval, end: duration.map(|duration| now + duration) }
+    }
+
+    /// Waits for the next step; false: it is over.
+    pub(crate) fn wait(&mut self) -> bool {
+        while self.next <= Instant::now() {
+            self.next += self.interval;
+        }
+        let until = self.end.map_or(self.next, |end| end.min(self.next));
+        let mut shared = shared();
+        while !shared.is_stopped {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return self.end.is_none_or(|end| Instant::now() < end);
+            }
+            shared = STOPPED.wait_timeout(shared, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        false
+    }
+
+    /// How long it has been going.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// Whether Ctrl-C was pressed.
+pub(crate) fn is_stopped() -> bool {
+    shared().is_stopped
+}
+
+/// From here on Ctrl-C ends what this engine does.
+pub(crate) fn watch(engine: &Engine) {
+    let handle = engine.interrupt_handle();
+    let mut shared = shared();
+    if shared.is_stopped {
+        handle.interrupt();
+    }
+    shared.running = Some(handle);
+}
