@@ -9,6 +9,7 @@ use duckdb::{AccessMode, Config, Connection, InterruptHandle};
 
 use crate::{
     Error, Result,
+    call::{quoted, quoted_text},
     own_scanners::{self, OwnScanner},
 };
 
@@ -111,6 +112,30 @@ impl Engine {
         Ok(Engine { connection, options: self.options.clone(), own_scanners: self.own_scanners.clone() })
     }
 
+    /// Attaches a database file, to be read only, as the one in which names are looked up: an engine in memory that does so for each look
+    /// at a file is spared opening all of DuckDB again. Nobody can write to the file until [`Engine::detach`].
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn attach(&mut self, path: &Path) -> Result<()> {
+        if !path.exists() {
+            return Err(Error::NoDatabase(path.to_path_buf()));
+        }
+        let attach = format!("ATTACH {} AS {} (READ_ONLY)", quoted_text(&path.to_string_lossy()), quoted(&attached_name(path)));
+        self.connection.execute_batch(&attach).map_err(|error| opening_failed(path, &error))?;
+        self.options.location = Location::File(path.to_path_buf());
+        Ok(self.connection.execute_batch(&format!("USE {}", quoted(&attached_name(path))))?)
+    }
+
+    /// Lets go of the file that is attached, if one is.
+    ///
+    /// # Errors
+    /// What DuckDB says.
+    pub fn detach(&mut self) -> Result<()> {
+        let Location::File(path) = std::mem::replace(&mut self.options.location, Location::Memory) else { return Ok(()) };
+        Ok(self.connection.execute_batch(&format!("USE memory; DETACH {}", quoted(&attached_name(&path))))?)
+    }
+
     /// What the database is called in messages.
     #[must_use]
     pub fn name(&self) -> String {
@@ -143,6 +168,13 @@ impl Engine {
     pub fn has_relation(&self, name: &str) -> bool {
         self.connection.prepare("FROM query_table(?) LIMIT 0").and_then(|mut statement| statement.execute([name])).is_ok()
     }
+}
+
+/// As DuckDB names a database that it opens, so that views which name it find it.
+fn attached_name(path: &Path) -> String {
+    let stem = path.file_stem().map_or("db".into(), |stem| stem.to_string_lossy());
+    let is_taken = ["memory", "system", "temp"].iter().any(|taken| stem.eq_ignore_ascii_case(taken));
+    if is_taken { format!("{stem}_db") } else { stem.into_owned() }
 }
 
 fn opening_failed(path: &Path, error: &duckdb::Error) -> Error {

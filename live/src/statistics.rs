@@ -20,8 +20,6 @@ pub struct Statistics {
     pub errors: u64,
     /// Of these, those that found the database held by another process at every attempt.
     pub locked: u64,
-    /// How often one was tried again because another process held the database.
-    pub retries: u64,
     /// When the last failure was, and its text.
     pub last_error: Option<(Timestamp, String)>,
     /// The longest scan.
@@ -30,7 +28,7 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Takes in how long a scan took, from opening the database to its last row.
+    /// Takes in how long a scan took, from looking for the newest bar to its last row.
     pub fn took(&mut self, duration: Duration) {
         self.scans += 1;
         self.longest = self.longest.max(duration);

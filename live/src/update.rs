@@ -40,7 +40,7 @@ pub struct Update {
     pub starts_session: bool,
     /// Whether anything is other than at the tick before: the hits, their values, or up to when bars were seen.
     pub differs: bool,
-    /// From opening the database to the last row.
+    /// From looking for the newest bar to the last row.
     pub duration: Duration,
 }
 

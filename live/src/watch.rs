@@ -16,7 +16,7 @@ use jiff::{
 use stockscan_configuration::RunSettings;
 use stockscan_engine::{Argument, Call, Engine, Error, Location, Query, Result, Value, is_built_in};
 
-use crate::{Statistics, Update};
+use crate::{Reader, Statistics, Update};
 
 /// The first wait for a database that another process holds; each further one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -76,88 +76,130 @@ pub enum Tick<'a> {
 }
 
 /// A live scan, and what it has found so far.
-///
-/// Each tick opens the database and closes it again, so that a process that writes gets in between.
-pub struct Watch<O> {
+#[derive(Debug)]
+pub struct Watch {
     scan: LiveScan,
-    open: O,
     last: Option<Update>,
     /// The database's files as they were before the last tick that succeeded, if they say whether there is anything new.
     seen: Option<Stamp>,
+    /// Whether the scanner is what it was when Stockscan was built; unknown before the first tick.
+    is_built_in: Option<bool>,
     statistics: Statistics,
     is_stale: bool,
 }
 
-impl<O: Fn() -> Result<Engine>> Watch<O> {
-    /// `open` opens the database at every tick.
-    pub fn new(scan: LiveScan, open: O) -> Watch<O> {
-        Watch { scan, open, last: None, seen: None, statistics: Statistics::default(), is_stale: false }
+impl Watch {
+    /// Has found nothing so far.
+    #[must_use]
+    pub fn new(scan: LiveScan) -> Watch {
+        Watch { scan, last: None, seen: None, is_built_in: None, statistics: Statistics::default(), is_stale: false }
     }
 
-    /// Scans the session of the newest bar, up to the end of that bar or up to the fixed cutoff.
+    /// Opens the database, scans the session of the newest bar, up to the end of that bar or up to the fixed cutoff, and closes the database.
     ///
     /// A database that another process holds is tried again, as often as the scan's settings say, before that counts as an error. After an
     /// error the last result stays, marked as stale.
     ///
     /// # Errors
+    /// As [`Reader::read`].
+    pub fn tick(&mut self, reader: &mut Reader) -> Result<Tick<'_>> {
+        if self.is_unchanged() {
+            return Ok(self.skipped());
+        }
+        let outcome = reader.read(self.scan.settings.retry_attempts, |engine| self.scanned(engine));
+        self.concluded(outcome)
+    }
+
+    /// The same with a database that is open.
+    ///
+    /// # Errors
     /// What [`Engine`] says.
-    pub fn tick(&mut self) -> Result<Tick<'_>> {
+    pub fn tick_on(&mut self, engine: &Engine) -> Result<Tick<'_>> {
+        if self.is_unchanged() {
+            return Ok(self.skipped());
+        }
+        let outcome = self.scanned(engine);
+        self.concluded(outcome)
+    }
+
+    /// Takes note of a tick that could not even open the database.
+    pub fn failed(&mut self, error: &Error) {
         self.statistics.ticks += 1;
-        if self.seen.as_ref().is_some_and(Stamp::still_holds) {
-            self.statistics.unchanged += 1;
-            self.is_stale = false;
-            return Ok(Tick::Unchanged);
-        }
-        let outcome = self.scanned();
-        self.is_stale = outcome.is_err();
-        match outcome {
-            Ok(Some(update)) => {
-                self.statistics.took(update.duration);
-                Ok(Tick::Scanned(self.last.insert(update)))
-            }
-            Ok(None) => Ok(Tick::NoBars),
-            Err(error) => {
-                self.seen = None;
-                self.statistics.errors += 1;
-                self.statistics.locked += u64::from(is_locked(&error));
-                self.statistics.last_error = Some((Timestamp::now(), error.to_string()));
-                Err(error)
-            }
-        }
+        self.statistics.errors += 1;
+        self.statistics.locked += u64::from(is_locked(error));
+        self.statistics.last_error = Some((Timestamp::now(), error.to_string()));
+        self.seen = None;
+        self.is_stale = true;
+    }
+
+    /// Whether nothing was written since the last tick, so that there is no need to open the database.
+    #[must_use]
+    pub fn is_unchanged(&self) -> bool {
+        self.seen.as_ref().is_some_and(Stamp::still_holds)
     }
 
     /// What is scanned.
+    #[must_use]
     pub fn scan(&self) -> &LiveScan {
         &self.scan
     }
 
     /// The last result, if there was one.
+    #[must_use]
     pub fn last(&self) -> Option<&Update> {
         self.last.as_ref()
     }
 
     /// Whether the last tick failed, so that the last result may be out of date.
+    #[must_use]
     pub fn is_stale(&self) -> bool {
         self.is_stale
     }
 
     /// How the ticks went.
+    #[must_use]
     pub fn statistics(&self) -> &Statistics {
         &self.statistics
     }
 
-    fn scanned(&mut self) -> Result<Option<Update>> {
-        let (mut started, mut attempts) = (Instant::now(), 0);
-        let opened = while_locked(self.scan.settings.retry_attempts, || {
-            (started, attempts) = (Instant::now(), attempts + 1);
-            (self.open)()
-        });
-        self.statistics.retries += attempts - 1;
-        let engine = opened?;
-        // Taken after opening, when nobody else can write: what is written later changes it.
-        let stamp = Stamp::of(&engine, &self.scan)?;
-        let found = newest(&engine, &self.scan)?;
-        let update = found.map(|newest| scan_at(&engine, &self.scan, newest, self.last.as_ref(), started)).transpose()?;
+    fn skipped(&mut self) -> Tick<'_> {
+        self.statistics.ticks += 1;
+        self.statistics.unchanged += 1;
+        self.is_stale = false;
+        Tick::Unchanged
+    }
+
+    fn concluded(&mut self, outcome: Result<Option<Update>>) -> Result<Tick<'_>> {
+        match outcome {
+            Ok(found) => {
+                self.statistics.ticks += 1;
+                self.is_stale = false;
+                Ok(match found {
+                    Some(update) => {
+                        self.statistics.took(update.duration);
+                        Tick::Scanned(self.last.insert(update))
+                    }
+                    None => Tick::NoBars,
+                })
+            }
+            Err(error) => {
+                self.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    fn scanned(&mut self, engine: &Engine) -> Result<Option<Update>> {
+        let started = Instant::now();
+        let is_built_in = match self.is_built_in {
+            Some(known) => known,
+            None => is_built_in(&self.scan.function) && !engine.hides_built_in(&self.scan.function)?,
+        };
+        self.is_built_in = Some(is_built_in);
+        // Taken while the database is open, when nobody else can write: what is written later changes it.
+        let stamp = if is_built_in { Stamp::of(engine, &self.scan)? } else { None };
+        let found = newest(engine, &self.scan)?;
+        let update = found.map(|newest| scan_at(engine, &self.scan, newest, self.last.as_ref(), started)).transpose()?;
         self.seen = stamp;
         Ok(update)
     }
@@ -293,12 +335,9 @@ struct Stamp {
 }
 
 impl Stamp {
-    /// `None` where the files do not say all: the bars come from a view or from files, or the scanner is somebody's own and may read anything.
+    /// `None` where the files do not say all: the bars come from a view or from files.
     fn of(engine: &Engine, scan: &LiveScan) -> Result<Option<Stamp>> {
         let Location::File(database) = engine.location() else { return Ok(None) };
-        if !is_built_in(&scan.function) || engine.hides_built_in(&scan.function)? {
-            return Ok(None);
-        }
         let call = call(engine, scan, SOME_DAY, None)?;
         let source = match call.arguments.iter().find(|(name, _)| name == "source") {
             Some((_, Value::Text(source))) => source.clone(),

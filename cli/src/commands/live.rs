@@ -2,29 +2,42 @@
 
 use std::time::Duration;
 
-use stockscan_engine::{Engine, Error, Options, Result};
-use stockscan_live::{LiveScan, Statistics, is_locked, while_locked};
+use stockscan_engine::{Error, Options, Result};
+use stockscan_live::{LiveScan, Reader, Statistics, is_locked};
 
-use super::{Access, counted, open, options, own_scanners, scanning::Scanning};
+use super::{Access, counted, options, own_scanners, scanning::Scanning};
 use crate::{
     arguments::{Global, Repeat, Scan},
     pace::{self, Pace},
 };
 
-/// From the configuration, and over it the options.
-pub(crate) fn scan(global: &Global, scan: &Scan) -> Result<LiveScan> {
+/// A database to look at again and again.
+pub(crate) fn reader(global: &Global) -> Result<Reader> {
+    let reader = Reader::new(Options { scanners_directory: own_scanners(global)?, ..options(global, Access::Read)? })?;
+    pace::watch(reader.engine());
+    Ok(reader)
+}
+
+/// What is scanned, from the configuration, and over it the options.
+pub(crate) fn scan(global: &Global, reader: &mut Reader, scan: &Scan) -> Result<LiveScan> {
     check_enabled(global)?;
-    let engine = while_locked(global.configuration.default.retry_attempts.0, || open(global, Access::Read))?;
-    let scanning = Scanning::new(&engine, global, scan)?;
-    let live = LiveScan { function: scanning.function, arguments: scanning.arguments, settings: scanning.settings };
-    // So that a wrong name of a parameter is said before anything starts.
-    live.check(&engine)?;
-    if !global.quiet {
-        for finding in engine.unchecked_reading(&live.function)? {
-            eprintln!("{} may look ahead: {}; 'scanner check' says more", finding.function, finding.problem);
+    reader.read(global.configuration.default.retry_attempts.0, |engine| {
+        for stranger in global.configuration.check_scanners(engine)? {
+            if !global.quiet {
+                eprintln!("{stranger}");
+            }
         }
-    }
-    Ok(live)
+        let scanning = Scanning::new(engine, global, scan)?;
+        let live = LiveScan { function: scanning.function, arguments: scanning.arguments, settings: scanning.settings };
+        // So that a wrong name of a parameter is said before anything starts.
+        live.check(engine)?;
+        if !global.quiet {
+            for finding in engine.unchecked_reading(&live.function)? {
+                eprintln!("{} may look ahead: {}; 'scanner check' says more", finding.function, finding.problem);
+            }
+        }
+        Ok(live)
+    })
 }
 
 /// Live scans may be switched off.
@@ -34,15 +47,6 @@ pub(crate) fn check_enabled(global: &Global) -> Result<()> {
     }
     let file = global.configuration.origin("streaming", "enabled").map_or(String::new(), |file| format!("{}: ", file.display()));
     Err(Error::Invalid(format!("{file}streaming.enabled is false, so there are no live scans; expected true there, or nothing")))
-}
-
-/// Opens the database for one tick.
-pub(crate) fn opener(global: &Global) -> impl Fn() -> Result<Engine> {
-    || {
-        let engine = Engine::open(Options { scanners_directory: own_scanners(global)?, ..options(global, Access::Read)? })?;
-        pace::watch(&engine);
-        Ok(engine)
-    }
 }
 
 /// How often and for how long.
@@ -62,7 +66,7 @@ pub(crate) fn ends(error: &Error, statistics: &Statistics) -> bool {
 }
 
 /// `12 scans, 3 without anything new, in 1:05 min; half took up to 0.12 s, the longest 0.31 s; 1 failed`
-pub(crate) fn summary(statistics: &Statistics, elapsed: Duration) -> String {
+pub(crate) fn summary(statistics: &Statistics, waits: u64, elapsed: Duration) -> String {
     let mut text = format!("{} in {}", counted(statistics.ticks, "tick"), span(elapsed));
     if let Some(median) = statistics.percentile(50) {
         let (median, longest) = (median.as_secs_f64(), statistics.longest.as_secs_f64());
@@ -74,8 +78,8 @@ pub(crate) fn summary(statistics: &Statistics, elapsed: Duration) -> String {
     if statistics.errors > 0 {
         text.push_str(&format!(", {} failed", statistics.errors));
     }
-    if statistics.retries > 0 {
-        text.push_str(&format!("; the database was held by another process {}", times(statistics.retries)));
+    if waits > 0 {
+        text.push_str(&format!("; the database was held by another process {}", times(waits)));
     }
     text
 }

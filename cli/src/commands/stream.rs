@@ -29,12 +29,13 @@ pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
             "--format {name} has no end to be written here; with --stream it is table, csv, json or ndjson"
         )));
     }
-    let mut watch = Watch::new(live::scan(global, &run.scan)?, live::opener(global));
+    let mut reader = live::reader(global)?;
+    let mut watch = Watch::new(live::scan(global, &mut reader, &run.scan)?);
     let mut pace = live::pace(global, &run.repeat());
     let mut names = HashSet::new();
     let mut stream = Stream { format, width: width(&run.output), has_begun: false };
     loop {
-        let outcome = match watch.tick() {
+        let outcome = match watch.tick(&mut reader) {
             Ok(Tick::Scanned(update)) => {
                 names.extend(update.added.iter().cloned());
                 if global.verbose && !update.has_changes() {
@@ -70,7 +71,7 @@ pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
         }
     }
     if !global.quiet {
-        eprintln!("{}; {}", live::summary(watch.statistics(), pace.elapsed()), counted(names.len() as u64, "name"));
+        eprintln!("{}; {}", live::summary(watch.statistics(), reader.waits(), pace.elapsed()), counted(names.len() as u64, "name"));
     }
     Ok(())
 }
