@@ -44,6 +44,9 @@ pub(crate) struct Global {
     /// Configuration file, over ~/.config/stockscan/config.json and ./scanner_config.json
     #[arg(long, global = true, env = "STOCKSCAN_CONFIG_FILE", value_name = "FILE")]
     pub(crate) config_file: Option<PathBuf>,
+    /// File with the history of scans [default: state.duckdb beside the database]
+    #[arg(long, global = true, env = "STOCKSCAN_STATE", value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
     /// Never write to the database
     #[arg(long, global = true)]
     pub(crate) read_only: bool,
@@ -80,6 +83,12 @@ pub(crate) enum Command {
     Ingest(IngestFiles),
     /// Look for defects in the bars
     Check(Check),
+    /// List what was scanned, and how that went
+    History(History),
+    /// Show a scan of the history: what was asked, and its rows
+    Show(Show),
+    /// Write the rows of a scan of the history
+    Export(Export),
     /// Say what is here: versions, database, who holds it, configuration, and what to do about each problem
     Doctor,
 }
@@ -94,6 +103,9 @@ impl Command {
             Command::List(list) => Some(&mut list.output),
             Command::Sql(sql) => Some(&mut sql.output),
             Command::Check(check) => Some(&mut check.output),
+            Command::History(history) => Some(&mut history.output),
+            Command::Show(show) => Some(&mut show.output),
+            Command::Export(export) => Some(&mut export.output),
             Command::Demo(_) | Command::Monitor(_) | Command::New(_) | Command::Ingest(_) | Command::Doctor => None,
         }
     }
@@ -130,6 +142,15 @@ pub(crate) struct Run {
     pub(crate) end_date: Option<String>,
     #[command(flatten)]
     pub(crate) output: Output,
+    /// Ask a Stockscan server, which has the bars, instead of opening a database
+    #[arg(long, conflicts_with_all = ["database", "source", "read_only", "explain", "sql", "state"])]
+    pub(crate) api_mode: bool,
+    /// Where that server is [default: api.host and api.port of the configuration]
+    #[arg(long, requires = "api_mode", env = "STOCKSCAN_URL", value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// Scan again, though the same was asked of the same bars a moment ago
+    #[arg(long)]
+    pub(crate) no_cache: bool,
     /// Print the filter funnel: how many symbols survive each condition
     #[arg(long)]
     pub(crate) explain: bool,
@@ -137,7 +158,7 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) sql: bool,
     /// Scan again and again, up to the end of the newest bar (or up to --cutoff), and say what is new
-    #[arg(long, conflicts_with_all = ["date", "end_date", "output", "explain", "sql"], help_heading = "Live")]
+    #[arg(long, conflicts_with_all = ["date", "end_date", "output", "api_mode", "no_cache", "explain", "sql"], help_heading = "Live")]
     pub(crate) stream: bool,
     /// Seconds between two scans [default: streaming.interval_seconds of the configuration, else 30]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, requires = "stream", help_heading = "Live")]
@@ -438,6 +459,54 @@ pub(crate) struct Check {
     /// Regular hours of an exchange, such as NSE or NYSE
     #[arg(long, value_name = "CODE")]
     pub(crate) market: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scanner history
+  scanner history --scanner-type breakout --days 7 --failed
+  scanner history --stats
+  scanner history --limit 100000 --output scans.parquet")]
+pub(crate) struct History {
+    /// Only scans of this scanner
+    #[arg(long, short = 't', value_name = "NAME")]
+    pub(crate) scanner_type: Option<String>,
+    /// Only scans of the last so many days
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub(crate) days: Option<u32>,
+    /// Only scans that failed
+    #[arg(long)]
+    pub(crate) failed: bool,
+    /// At most so many, the newest first
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
+    /// A row for each scanner: how many scans, hits and errors, and how long they took
+    #[arg(long, conflicts_with = "limit")]
+    pub(crate) stats: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scanner show latest
+  scanner show latest --format json")]
+pub(crate) struct Show {
+    /// The scan: the first letters of its id, as 'scanner history' lists it, or latest
+    pub(crate) scan_id: String,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scanner export latest --format csv
+  scanner export latest --output hits.parquet")]
+pub(crate) struct Export {
+    /// The scan: the first letters of its id, as 'scanner history' lists it, or latest
+    pub(crate) scan_id: String,
     #[command(flatten)]
     pub(crate) output: Output,
 }

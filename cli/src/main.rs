@@ -47,6 +47,9 @@ fn run(mut arguments: Arguments) -> Result<()> {
         Command::Sql(sql) => commands::sql::run(&arguments.global, sql),
         Command::Ingest(ingest) => commands::ingest::run(&arguments.global, ingest),
         Command::Check(check) => commands::check::run(&arguments.global, check),
+        Command::History(history) => commands::history::list(&arguments.global, history),
+        Command::Show(show) => commands::history::show(&arguments.global, show),
+        Command::Export(export) => commands::history::export(&arguments.global, export),
         Command::Doctor => commands::doctor::run(&mut arguments.global),
     }
 }

@@ -16,6 +16,7 @@ use arrow::{
 };
 use parquet::{arrow::ArrowWriter, basic::Compression, errors::ParquetError, file::properties::WriterProperties};
 use stockscan_engine::{Engine, Error, Flow, Query, Result};
+use stockscan_state::Results;
 
 use crate::{
     arguments::{Format, Output},
@@ -48,8 +49,45 @@ pub(crate) fn write_narrowed(
             Ok(Flow::More)
         })
     })?;
-    sink.finish(numbers, narrow)?;
+    sink.finish(numbers, narrow, &[])?;
     Ok(rows)
+}
+
+/// The same for a scan, whose rows are kept for its history, and written to a second place, if there is one. A table says the columns' units.
+pub(crate) fn write_scan(
+    engine: &Engine,
+    query: &Query,
+    deadline: Option<Duration>,
+    (output, copy): (&Output, Option<&Output>),
+    units: &[(String, String)],
+    results: &mut Results,
+) -> Result<()> {
+    let mut sink = Sink::open(output, format(output)?);
+    let mut copy = copy.map(|copy| format(copy).map(|format| Sink::open(copy, format))).transpose()?;
+    // A table is written at its end, and a file goes when it is not whole.
+    let is_stream = output.output.is_none() && !matches!(sink.format, Format::Table | Format::Parquet);
+    let mut written = 0;
+    let streamed = engine.stream(query, deadline, |schema| {
+        sink.begin(schema)?;
+        copy.as_mut().map_or(Ok(()), |copy| copy.begin(schema))?;
+        results.begin(schema);
+        Ok(|batch: RecordBatch| {
+            results.take(&batch);
+            sink.take(&batch)?;
+            copy.as_mut().map_or(Ok(()), |copy| copy.take(&batch))?;
+            written += batch.num_rows();
+            Ok(Flow::More)
+        })
+    });
+    match streamed {
+        Ok(()) => {
+            sink.finish(Numbers::Rounded, &[], units)?;
+            copy.map_or(Ok(()), |copy| copy.finish(Numbers::Exact, &[], &[]))
+        }
+        Err(Error::Interrupted) if is_stream && written > 0 => Err(Error::Stopped(format!("interrupted after {written} rows"))),
+        Err(Error::Interrupted) => Err(Error::Stopped("interrupted: no rows were written".to_owned())),
+        Err(other) => Err(other),
+    }
 }
 
 /// Writes rows that are there already.
@@ -57,7 +95,7 @@ pub(crate) fn write_rows(rows: &Rows, output: &Output, numbers: Numbers) -> Resu
     let mut sink = Sink::open(output, format(output)?);
     sink.begin(&rows.batch.schema())?;
     sink.take(&rows.batch)?;
-    sink.finish(numbers, &[])
+    sink.finish(numbers, &[], &[])
 }
 
 /// Writes a text that was made for people.
@@ -220,13 +258,13 @@ impl Sink {
         Ok(())
     }
 
-    fn finish(mut self, numbers: Numbers, narrow: &[&str]) -> Result<()> {
+    fn finish(mut self, numbers: Numbers, narrow: &[&str], units: &[(String, String)]) -> Result<()> {
         match self.writer.take() {
             Some(Writer::Table(mut target)) => {
                 // A command that says how much it found needs no header over nothing.
                 let is_bare = numbers == Numbers::Rounded && self.kept.iter().all(|batch| batch.num_rows() == 0);
                 if let Some(schema) = self.schema.as_ref().filter(|schema| !schema.fields().is_empty() && !is_bare) {
-                    let text = table::render(schema, &self.kept, numbers, self.width, narrow)?;
+                    let text = table::render(schema, &self.kept, numbers, self.width, narrow, units)?;
                     let is_file = self.file.is_some();
                     target.write_all(if is_file { console::strip_ansi_codes(&text) } else { text.into() }.as_bytes())?;
                 }

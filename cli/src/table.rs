@@ -21,8 +21,15 @@ pub(crate) enum Numbers {
 }
 
 /// The table's text. `width` is the terminal's; where the columns don't fit, only those of `narrow` are there, if any are named, and where these
-/// don't fit either, each row becomes a block of lines.
-pub(crate) fn render(schema: &SchemaRef, batches: &[RecordBatch], numbers: Numbers, width: Option<u16>, narrow: &[&str]) -> Result<String> {
+/// don't fit either, each row becomes a block of lines. Where the columns are side by side, their `units` stand under their names.
+pub(crate) fn render(
+    schema: &SchemaRef,
+    batches: &[RecordBatch],
+    numbers: Numbers,
+    width: Option<u16>,
+    narrow: &[&str],
+    units: &[(String, String)],
+) -> Result<String> {
     if let Some(width) = width.filter(|_| !narrow.is_empty())
         && !fits(schema, batches, numbers, width)?
     {
@@ -30,19 +37,21 @@ pub(crate) fn render(schema: &SchemaRef, batches: &[RecordBatch], numbers: Numbe
         let unfit = |error: ArrowError| Error::Database(error.to_string());
         let schema = Arc::new(schema.project(&places).map_err(unfit)?);
         let batches = batches.iter().map(|batch| batch.project(&places).map_err(unfit)).collect::<Result<Vec<_>>>()?;
-        return render(&schema, &batches, numbers, Some(width), &[]);
+        return render(&schema, &batches, numbers, Some(width), &[], units);
     }
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     let rows = rows_of(batches, numbers)?;
+    let unit = |name: &str| units.iter().find(|(column, _)| column == name).map_or(String::new(), |(_, unit)| unit.clone());
+    let units: Vec<String> = names.iter().map(|name| unit(name)).collect();
     let headers: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let fits = |headers: &[String], gap: u16| width.is_none_or(|width| natural_width(headers, &rows, gap) <= usize::from(width));
     if fits(&headers, 2) {
-        return Ok(aligned(&headers, &rows, schema, 2, None));
+        return Ok(aligned(&headers, &units, &rows, schema, 2, None));
     }
     let stacked = stacked(schema);
     for gap in [2, 1] {
         if fits(&stacked, gap) {
-            return Ok(aligned(&stacked, &rows, schema, gap, None));
+            return Ok(aligned(&stacked, &units, &rows, schema, gap, None));
         }
     }
     let last_is_text = schema.fields().last().is_some_and(|field| *field.data_type() == DataType::Utf8);
@@ -50,7 +59,7 @@ pub(crate) fn render(schema: &SchemaRef, batches: &[RecordBatch], numbers: Numbe
     let others: Vec<Vec<String>> = rows.iter().map(|row| without_last(row)).collect();
     match width {
         Some(width) if last_is_text && natural_width(&without_last(&stacked), &others, 2) + 24 <= usize::from(width) => {
-            Ok(aligned(&stacked, &rows, schema, 2, Some(width)))
+            Ok(aligned(&stacked, &units, &rows, schema, 2, Some(width)))
         }
         _ => Ok(blocks(&names, &rows)),
     }
@@ -87,7 +96,7 @@ fn natural_width(headers: &[String], rows: &[Vec<String>], gap: u16) -> usize {
 }
 
 /// Columns side by side; with a width, the last one is wrapped into what the others leave. Numbers are never wrapped.
-fn aligned(headers: &[String], rows: &[Vec<String>], schema: &SchemaRef, gap: u16, width: Option<u16>) -> String {
+fn aligned(headers: &[String], units: &[String], rows: &[Vec<String>], schema: &SchemaRef, gap: u16, width: Option<u16>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     let cell = |text: &String, field: &FieldRef| {
@@ -95,7 +104,8 @@ fn aligned(headers: &[String], rows: &[Vec<String>], schema: &SchemaRef, gap: u1
         if field.data_type().is_numeric() { cell.set_alignment(CellAlignment::Right) } else { cell }
     };
     table.set_header(headers.iter().zip(schema.fields()).map(|(header, field)| cell(header, field)));
-    for row in rows {
+    let units = Some(units).filter(|units| units.iter().any(|unit| !unit.is_empty()));
+    for row in units.into_iter().chain(rows.iter().map(Vec::as_slice)) {
         table.add_row(row.iter().zip(schema.fields()).map(|(text, field)| cell(text, field)));
     }
     let last = headers.len().saturating_sub(1);
@@ -113,7 +123,13 @@ fn aligned(headers: &[String], rows: &[Vec<String>], schema: &SchemaRef, gap: u1
     // Styled here, since the table would count the codes as text.
     let lines = table.lines().enumerate().map(|(index, line)| {
         let line = line.trim_end();
-        if index < header_lines { format!("{}\n", console::style(line).bold()) } else { format!("{line}\n") }
+        if index < header_lines {
+            format!("{}\n", console::style(line).bold())
+        } else if index == header_lines && units.is_some() {
+            format!("{}\n", console::style(line).dim())
+        } else {
+            format!("{line}\n")
+        }
     });
     lines.collect()
 }

@@ -138,7 +138,8 @@ pub fn quoted(name: &str) -> String {
 }
 
 /// A text as SQL text.
-pub(crate) fn quoted_text(text: &str) -> String {
+#[must_use]
+pub fn quoted_text(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
@@ -148,7 +149,8 @@ fn plain(name: &str) -> String {
 }
 
 /// A value as SQL text, for people to read and paste.
-pub(crate) fn literal(value: &Value) -> String {
+#[must_use]
+pub fn literal(value: &Value) -> String {
     match value {
         Value::Null => "NULL".to_owned(),
         Value::Boolean(value) => value.to_string(),

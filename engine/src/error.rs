@@ -155,6 +155,33 @@ impl Error {
         )
     }
 
+    /// A word for what kind of error it is, to count by.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Error::UnknownFunction { .. }
+            | Error::UnknownParameter { .. }
+            | Error::MissingArgument { .. }
+            | Error::OwnScanners(_)
+            | Error::MissingColumns { .. }
+            | Error::Invalid(_) => "usage",
+            Error::MissingSource { .. } | Error::NoDatabase(_) => "missing",
+            Error::Locked { .. } => "locked",
+            Error::NoPermission { .. } => "permission",
+            Error::NotADatabase { .. } | Error::NewerDatabase { .. } => "unreadable",
+            Error::Timeout(_) => "timeout",
+            Error::Interrupted | Error::Stopped(_) => "interrupted",
+            Error::Database(_) => "database",
+            Error::File { .. } | Error::Output(_) => "file",
+        }
+    }
+
+    /// Whether the same may succeed a moment later.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Error::Locked { .. })
+    }
+
     /// DuckDB's error without its kind in front of guard messages, and without the excerpt of generated SQL behind any message.
     pub(crate) fn from_duckdb(error: &duckdb::Error) -> Error {
         let message = message(error);

@@ -5,6 +5,7 @@
 
 mod call;
 mod catalogue;
+mod data_version;
 mod error;
 mod funnel;
 mod ingest;
@@ -13,13 +14,17 @@ mod own_scanners;
 mod query;
 mod session;
 
-pub use call::{Argument, Call, quoted, value_of};
+pub use call::{Argument, Call, literal, quoted, quoted_text, value_of};
 pub use catalogue::{Column, Parameter, Scanner, Signature};
-pub use duckdb::{Connection, InterruptHandle, ProgressHandle, types::Value};
+pub use data_version::file_version;
+pub use duckdb::{
+    Connection, InterruptHandle, ProgressHandle,
+    types::{TimeUnit, Value},
+};
 pub use error::{Error, Result, nearest};
 pub use funnel::{Funnel, Step};
 pub use ingest::{Ingest, IngestReport, Label, Progress, Rejected};
-pub use open::{Engine, Location, Options};
+pub use open::{Engine, Location, Options, opening_failed};
 pub use own_scanners::{Finding, is_built_in, is_scanner_name};
 pub use query::{Flow, Query};
 pub use session::SessionRange;

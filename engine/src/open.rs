@@ -151,6 +151,21 @@ impl Engine {
         &self.options.location
     }
 
+    /// The relation with the bars.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        self.options.source.as_deref().unwrap_or("bars")
+    }
+
+    /// The database file, as seen from everywhere; `None`: it is in memory.
+    #[must_use]
+    pub fn file(&self) -> Option<String> {
+        match &self.options.location {
+            Location::Memory => None,
+            Location::File(path) => Some(std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string()),
+        }
+    }
+
     /// Stops the running query from another thread.
     #[must_use]
     pub fn interrupt_handle(&self) -> Arc<InterruptHandle> {
@@ -177,7 +192,9 @@ fn attached_name(path: &Path) -> String {
     if is_taken { format!("{stem}_db") } else { stem.into_owned() }
 }
 
-fn opening_failed(path: &Path, error: &duckdb::Error) -> Error {
+/// What it means that DuckDB could not open or attach a file.
+#[must_use]
+pub fn opening_failed(path: &Path, error: &duckdb::Error) -> Error {
     let message = match Error::from_duckdb(error) {
         Error::Database(message) | Error::Invalid(message) => message,
         other => return other,

@@ -98,6 +98,19 @@ impl Engine {
         Ok((schema.unwrap_or_else(|| arrow::datatypes::Schema::empty().into()), batches))
     }
 
+    /// The text in the first row and column; `None` for no row or NULL.
+    ///
+    /// # Errors
+    /// What DuckDB says.
+    pub fn text(&self, query: Query) -> Result<Option<String>> {
+        let mut statement = self.connection.prepare(&query.sql).map_err(|error| self.explained(&error))?;
+        let mut rows = statement.query(params_from_iter(query.values.iter())).map_err(|error| self.explained(&error))?;
+        match rows.next().map_err(|error| self.explained(&error))? {
+            Some(row) => Ok(row.get(0)?),
+            None => Ok(None),
+        }
+    }
+
     /// Splits a script at the semicolons between its statements.
     ///
     /// # Errors

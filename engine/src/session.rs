@@ -74,14 +74,4 @@ impl Engine {
         let bars = self.call("session_bars", &[&days, arguments].concat())?.query();
         self.text(Query { sql: format!("SELECT CAST(CAST(min(bar.ts) AS TIME) AS VARCHAR) FROM ({}) AS bar", bars.sql), ..bars })
     }
-
-    /// The text in the first row and column; `None` for no row or NULL.
-    fn text(&self, query: Query) -> Result<Option<String>> {
-        let mut statement = self.connection.prepare(&query.sql).map_err(|error| self.explained(&error))?;
-        let mut rows = statement.query(duckdb::params_from_iter(query.values.iter())).map_err(|error| self.explained(&error))?;
-        match rows.next().map_err(|error| self.explained(&error))? {
-            Some(row) => Ok(row.get(0)?),
-            None => Ok(None),
-        }
-    }
 }

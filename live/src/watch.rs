@@ -1,11 +1,10 @@
 //! A scan that is run again and again, each time on the newest bar that is there.
 
 use std::{
-    fs,
     hash::{BuildHasher, Hasher, RandomState},
     path::{Path, PathBuf},
     thread,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use arrow::compute::concat_batches;
@@ -14,7 +13,7 @@ use jiff::{
     civil::{Date, DateTime, Time},
 };
 use stockscan_configuration::RunSettings;
-use stockscan_engine::{Argument, Call, Engine, Error, Location, Query, Result, Value, is_built_in};
+use stockscan_engine::{Argument, Call, Engine, Error, Location, Query, Result, Value, file_version, is_built_in};
 
 use crate::{Reader, Statistics, Update};
 
@@ -197,7 +196,7 @@ impl Watch {
         };
         self.is_built_in = Some(is_built_in);
         // Taken while the database is open, when nobody else can write: what is written later changes it.
-        let stamp = if is_built_in { Stamp::of(engine, &self.scan)? } else { None };
+        let stamp = if is_built_in { Stamp::of(engine, &self.scan, engine.source())? } else { None };
         let found = newest(engine, &self.scan)?;
         let update = found.map(|newest| scan_at(engine, &self.scan, newest, self.last.as_ref(), started)).transpose()?;
         self.seen = stamp;
@@ -327,40 +326,29 @@ fn time_on(day: Date, clock: &str) -> Option<DateTime> {
     Some(day.to_datetime(clock.trim().parse::<Time>().ok()?))
 }
 
-/// What a database's files look like from outside.
+/// What the file with the bars looks like from outside.
 #[derive(Debug, PartialEq)]
 struct Stamp {
-    database: PathBuf,
-    files: [Option<(u64, SystemTime)>; 2],
+    file: PathBuf,
+    version: String,
 }
 
 impl Stamp {
-    /// `None` where the files do not say all: the bars come from a view or from files.
-    fn of(engine: &Engine, scan: &LiveScan) -> Result<Option<Stamp>> {
-        let Location::File(database) = engine.location() else { return Ok(None) };
-        let call = call(engine, scan, SOME_DAY, None)?;
-        let source = match call.arguments.iter().find(|(name, _)| name == "source") {
-            Some((_, Value::Text(source))) => source.clone(),
-            _ => "bars".to_owned(),
+    /// `None` where that does not say all: the bars come from a view, or from many files.
+    fn of(engine: &Engine, scan: &LiveScan, source: &str) -> Result<Option<Stamp>> {
+        if scan.arguments.iter().any(|(name, _)| name == "source") {
+            return Ok(None);
+        }
+        let file = match engine.location() {
+            _ if Path::new(source).is_file() => PathBuf::from(source),
+            Location::File(database) => database.clone(),
+            Location::Memory => return Ok(None),
         };
-        let mut statement = engine.connection().prepare(
-            "SELECT count(*) > 0 FROM duckdb_tables() AS found \
-             WHERE lower(found.table_name) = lower(?) AND found.database_name = current_database() AND found.schema_name = current_schema()",
-        )?;
-        let is_table: bool = statement.query_row([source], |row| row.get(0))?;
-        Ok(is_table.then(|| Stamp { files: Stamp::files(database), database: database.clone() }))
-    }
-
-    fn files(database: &Path) -> [Option<(u64, SystemTime)>; 2] {
-        let mut log = database.as_os_str().to_owned();
-        log.push(".wal");
-        [database.to_path_buf(), log.into()]
-            .map(|path| fs::metadata(path).ok().and_then(|metadata| Some((metadata.len(), metadata.modified().ok()?))))
+        Ok(engine.data_version()?.map(|version| Stamp { file, version }))
     }
 
     fn still_holds(&self) -> bool {
-        // A file that is away is for opening to complain about.
-        self.files[0].is_some() && self.files == Stamp::files(&self.database)
+        file_version(&self.file).as_deref() == Some(self.version.as_str())
     }
 }
 

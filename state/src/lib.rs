@@ -1,1 +1,123 @@
-//! What was scanned, and when: the history of scans in a database of its own.
+//! What was scanned, and when: every scan with its arguments, the version of the data, its time, and its rows or its error.
+//!
+//! All of it is in a DuckDB file of its own, `state.duckdb`, so that the database with the bars can stay read-only. It is attached for the
+//! moment of reading or writing only, since one process at a time can have it open for writing; who comes second waits for that moment.
+
+use std::{
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use stockscan_engine::{Call, Engine, Error, Query, Result, Value, opening_failed, quoted_text};
+
+mod results;
+mod scans;
+
+pub use results::Results;
+pub use scans::{Outcome, Question, Scan, new_scan_id};
+
+/// The name under which the file is attached.
+pub const SCHEMA: &str = "stockscan_state";
+
+/// How long to wait for another process that has the file open.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A file with the history of scans.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    path: PathBuf,
+}
+
+/// What is done with the file while it is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reading; others may read as well.
+    Read,
+    /// Writing; the file is made if it does not exist.
+    Write,
+}
+
+impl State {
+    /// The history in this file, which need not exist yet.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> State {
+        State { path: path.into() }
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether anything has been recorded.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.path.exists()
+    }
+
+    /// Does something while the file is attached as [`SCHEMA`].
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when another process keeps it open, [`Error::NoPermission`], what the work returns, or what DuckDB says.
+    pub fn with<T>(&self, engine: &Engine, access: Access, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.attach(engine, access)?;
+        let outcome = work();
+        let detached = engine.connection().execute_batch(&format!("DETACH {SCHEMA}")).map_err(Error::from);
+        let value = outcome?;
+        detached?;
+        Ok(value)
+    }
+
+    fn attach(&self, engine: &Engine, access: Access) -> Result<()> {
+        // Older clients of DuckDB can read it, too.
+        let options = if access == Access::Read { "READ_ONLY" } else { "READ_WRITE, STORAGE_VERSION 'v1.5.0'" };
+        let statement = format!("ATTACH {} AS {SCHEMA} ({options})", quoted_text(&self.path.to_string_lossy()));
+        let started = Instant::now();
+        let mut wait = Duration::from_millis(5);
+        loop {
+            match engine.connection().execute_batch(&statement).map_err(|error| opening_failed(&self.path, &error)) {
+                Ok(()) => break,
+                Err(Error::Locked { .. }) if started.elapsed() < PATIENCE => {
+                    // Those who wait for the same file do not come back at the same moment.
+                    thread::sleep(wait + Duration::from_millis(u64::from(std::process::id() % 7)));
+                    wait = (wait * 2).min(Duration::from_millis(100));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if access == Access::Write { scans::prepare(engine) } else { Ok(()) }
+    }
+}
+
+/// The arguments of a call as JSON, names in the order of the signature.
+fn arguments(call: &Call) -> String {
+    let arguments = call.arguments.iter().map(|(name, value)| (name.clone(), json(value)));
+    serde_json::Value::Object(arguments.collect()).to_string()
+}
+
+/// A value of SQL as JSON.
+#[must_use]
+pub fn json(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Null => serde_json::Value::Null,
+        Value::Boolean(value) => (*value).into(),
+        Value::Int(value) => (*value).into(),
+        Value::BigInt(value) => (*value).into(),
+        Value::Double(value) => (*value).into(),
+        Value::Text(text) => text.clone().into(),
+        Value::List(items) => serde_json::Value::Array(items.iter().map(json).collect()),
+        other => stockscan_engine::literal(other).into(),
+    }
+}
+
+/// A text value, or NULL.
+fn text(value: Option<&str>) -> Value {
+    value.map_or(Value::Null, |text| Value::Text(text.to_owned()))
+}
+
+/// A statement over the attached file, with its values.
+fn query(sql: impl Into<String>, values: Vec<Value>) -> Query {
+    Query::with_values(sql, values)
+}

@@ -4,19 +4,26 @@ pub(crate) mod backtest;
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod history;
 pub(crate) mod ingest;
 pub(crate) mod list;
 mod live;
 pub(crate) mod monitor;
 pub(crate) mod new;
 pub(crate) mod optimize;
+mod recording;
+mod remote;
 pub(crate) mod run;
 mod scanning;
 pub(crate) mod sql;
 mod stream;
 mod trading;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
 use stockscan_engine::{Argument, Call, Engine, Error, Location, Options, Result, Value};
 
@@ -44,13 +51,32 @@ pub(crate) fn database(global: &Global) -> PathBuf {
 
 /// Opens the database, with the user's own scanners in it.
 pub(crate) fn open(global: &Global, access: Access) -> Result<Engine> {
-    let engine = Engine::open(Options { scanners_directory: own_scanners(global)?, ..options(global, access)? })?;
+    let engine = patiently(global, || Engine::open(Options { scanners_directory: own_scanners(global)?, ..options(global, access)? }))?;
     for stranger in global.configuration.check_scanners(&engine)? {
         if !global.quiet {
             eprintln!("{stranger}");
         }
     }
     Ok(engine)
+}
+
+/// Tries again what fails for a passing reason, as often as the configuration says, waiting twice as long each time.
+pub(crate) fn patiently<T>(global: &Global, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+    let attempts = global.configuration.default.retry_attempts.0;
+    let mut wait = Duration::from_millis(100);
+    for attempt in 1..=attempts {
+        match work() {
+            Err(error) if error.is_passing() => {
+                if global.verbose {
+                    eprintln!("{error}; trying again ({attempt} of {attempts})");
+                }
+                thread::sleep(wait);
+                wait = (wait * 2).min(Duration::from_secs(5));
+            }
+            other => return other,
+        }
+    }
+    work()
 }
 
 /// How the database is opened, without the user's own scanners.

@@ -1,20 +1,16 @@
 //! `scanner run`
 
-use std::{
-    io::{self, Write},
-    time::Instant,
-};
+use std::io::{self, Write};
 
 use stockscan_engine::{Call, Engine, Funnel, Result, Value};
 
-use super::{Access, counted, no_usable_bars, open, same_bars, scanning::Scanning, stream};
-use crate::{
-    arguments::{Global, Run},
-    output, progress,
-    table::Numbers,
-};
+use super::{Access, counted, no_usable_bars, open, recording, remote, same_bars, scanning::Scanning, stream};
+use crate::arguments::{Global, Run};
 
 pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
+    if run.api_mode {
+        return remote::run(global, run);
+    }
     if run.stream {
         return stream::run(global, run);
     }
@@ -40,12 +36,15 @@ pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
             eprintln!("{} may look ahead: {}; 'scanner check' says more", finding.function, finding.problem);
         }
     }
-    let started = Instant::now();
-    let rows =
-        progress::shown(&engine, global, "scanning", || output::write(&engine, &call.query(), deadline, &run.output, Numbers::Rounded))?;
-    let seconds = started.elapsed().as_secs_f64();
+    let scan = recording::scan(&engine, global, &call, &scanning.settings, &run.output, !run.no_cache && !run.explain)?;
+    let rows = scan.rows;
     if !global.quiet {
-        eprintln!("{} {} in {seconds:.2} s", counted(rows, "hit"), when(&call));
+        let seconds = scan.elapsed.as_secs_f64();
+        let reused = if scan.is_cached { ", as a moment ago from the same bars (--no-cache scans again)" } else { "" };
+        eprintln!("{} {} in {seconds:.2} s{reused}", counted(rows, "hit"), when(&call));
+    }
+    if let Some(path) = scan.saved.as_ref().filter(|_| !global.quiet) {
+        eprintln!("saved to {}", path.display());
     }
     if run.explain || (rows == 0 && !global.quiet) {
         // A macro of the user's own may be of a shape that has no funnel; it has still run.

@@ -47,10 +47,8 @@ impl Scanning {
             set("symbols", symbol_list(symbols)?);
         }
         for setting in &scan.settings {
-            let (name, value) = setting
-                .split_once('=')
-                .ok_or_else(|| Error::Invalid(format!("--set {setting}: expected NAME=VALUE, such as --set min_price=100")))?;
-            arguments.push((name.trim().to_owned(), Argument::Text(value.to_owned())));
+            let (name, value) = name_and_value(setting)?;
+            arguments.push((name.to_owned(), Argument::Text(value.to_owned())));
         }
         let mut settings = global.configuration.run_settings(&name);
         if let Some(seconds) = scan.timeout {
@@ -73,6 +71,14 @@ impl Scanning {
         let bars: Vec<_> = self.arguments.iter().filter(|(name, _)| shared.contains(&name.as_str())).cloned().collect();
         engine.latest_session(&bars)?.ok_or_else(|| Error::Invalid(no_usable_bars(engine)))
     }
+}
+
+/// What `--set` gives.
+pub(crate) fn name_and_value(setting: &str) -> Result<(&str, &str)> {
+    let (name, value) = setting
+        .split_once('=')
+        .ok_or_else(|| Error::Invalid(format!("--set {setting}: expected NAME=VALUE, such as --set min_price=100")))?;
+    Ok((name.trim(), value))
 }
 
 /// What the configuration says of the parameters that a scanner takes.

@@ -124,7 +124,7 @@ impl Stream {
         text.push_str(&format!("{}\n", console::style(heading).cyan().bold()));
         if update.results.num_rows() > 0 {
             let marked = marked(update)?;
-            text.push_str(&table::render(&marked.schema(), &[marked], Numbers::Rounded, self.width, &[])?);
+            text.push_str(&table::render(&marked.schema(), &[marked], Numbers::Rounded, self.width, &[], &[])?);
         }
         Ok(text)
     }

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use stockscan_engine::{Argument, Call, Engine, Error, Query, Result, Signature, Value, is_built_in};
 
-use super::{counted, market, no_usable_bars, say, scanning::configured, symbol_list, text};
+use super::{
+    counted, market, no_usable_bars, say,
+    scanning::{configured, name_and_value},
+    symbol_list, text,
+};
 use crate::{
     arguments::{Global, Trading},
     table::grouped,
@@ -302,10 +306,7 @@ pub(crate) fn said_value(value: &Value) -> String {
 fn settings(engine: &Engine, function: &str, signature: &Signature, given: &[String]) -> Result<Vec<(String, Value)>> {
     let mut settings = Vec::new();
     for setting in given {
-        let (name, value) = setting
-            .split_once('=')
-            .ok_or_else(|| Error::Invalid(format!("--set {setting}: expected NAME=VALUE, such as --set min_price=100")))?;
-        let name = name.trim();
+        let (name, value) = name_and_value(setting)?;
         let of_scanner = signature.parameters.iter().any(|(parameter, _)| parameter == name);
         let is_common = NEEDED.contains(&name) || HANDED_ON.contains(&name);
         if let Some(option) = option(name).filter(|_| is_common || !of_scanner) {

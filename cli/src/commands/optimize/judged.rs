@@ -167,7 +167,7 @@ impl Work<'_> {
             Some(width) if !table::fits(&all.schema(), std::slice::from_ref(&all), Numbers::Rounded, width)? => rows.only(narrow)?.batch,
             _ => all,
         };
-        table::render(&batch.schema(), &[batch], Numbers::Rounded, width, &[])
+        table::render(&batch.schema(), &[batch], Numbers::Rounded, width, &[], &[])
     }
 
     /// The names of the parameters' own columns beside those of the results.

@@ -1,0 +1,185 @@
+//! `scanner history`, `scanner show` and `scanner export`
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write},
+};
+
+use jiff::tz::TimeZone;
+use stockscan_engine::{Engine, Error, Options, Query, Result, Value};
+use stockscan_state::{Access, SCHEMA, State};
+
+use super::{counted, recording, text};
+use crate::{
+    arguments::{Export, Format, Global, History, Output, Show},
+    output,
+    rows::Rows,
+    table::Numbers,
+};
+
+/// `scanner history`
+pub(crate) fn list(global: &Global, history: &History) -> Result<()> {
+    let (engine, state) = open(global)?;
+    if !state.exists() {
+        if !global.quiet {
+            eprintln!("nothing has been scanned yet that {} would know of", state.path().display());
+        }
+        return Ok(());
+    }
+    let is_for_people = is_for_people(&history.output)?;
+    let query = if history.stats { statistics(history) } else { scans(history, is_for_people) };
+    let found = state.with(&engine, Access::Read, || {
+        let numbers = if history.stats { Numbers::Rounded } else { Numbers::Exact };
+        output::write(&engine, &query, None, &history.output, numbers)
+    })?;
+    if is_for_people && !global.quiet {
+        match found {
+            0 => eprintln!("no scan of {} is of that kind", state.path().display()),
+            _ if !history.stats => {
+                eprintln!("\n'scanner show ID' shows a scan with its rows, 'scanner export ID' writes these; ID may be latest")
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// `scanner show`
+pub(crate) fn show(global: &Global, show: &Show) -> Result<()> {
+    let (engine, state) = open(global)?;
+    let scan_id = state.find(&engine, &show.scan_id)?;
+    let query = Query::with_values(
+        format!("SELECT scan.* EXCLUDE (columns, results) FROM {SCHEMA}.scans AS scan WHERE CAST(scan.scan_id AS VARCHAR) = ?"),
+        vec![text(&scan_id)],
+    );
+    if !is_for_people(&show.output)? {
+        let whole = Query { sql: query.sql.replace("* EXCLUDE (columns, results)", "* EXCLUDE (columns)"), ..query };
+        return state.with(&engine, Access::Read, || output::write(&engine, &whole, None, &show.output, Numbers::Exact).map(|_| ()));
+    }
+    let scan = state.with(&engine, Access::Read, || Rows::of(&engine, &query, None))?;
+    let value = |column: &str| Ok::<_, Error>(scan.text(column)?.unwrap_or_default());
+    let mut lines = String::new();
+    for (name, value) in [
+        ("scan", scan_id.clone()),
+        ("started", local_time(&scan)?),
+        ("asked by", format!("scanner {}", value("command")?)),
+        ("database", scan.text("database")?.unwrap_or_else(|| "none, a file with bars".to_owned())),
+        ("took", format!("{:.3} s", scan.number("seconds")?.unwrap_or_default())),
+        ("came to", outcome(&scan)?),
+        ("again", value("statement")?),
+    ] {
+        // A text as text cannot fail.
+        let _ = writeln!(lines, "{:<9} {value}", console::style(name).bold());
+    }
+    writeln!(io::stdout(), "{}", lines.trim_end())?;
+    if scan.number("hits")?.is_some_and(|hits| hits > 0.0) {
+        writeln!(io::stdout())?;
+        let units = recording::units(&engine, &format!("scan_{}", value("scanner")?))?;
+        recording::write(&engine, &state, &scan_id, &show.output, &units)?;
+    }
+    Ok(())
+}
+
+/// `scanner export`
+pub(crate) fn export(global: &Global, export: &Export) -> Result<()> {
+    let (engine, state) = open(global)?;
+    let scan_id = state.find(&engine, &export.scan_id)?;
+    let rows = recording::write(&engine, &state, &scan_id, &export.output, &[])?;
+    if let Some(path) = export.output.output.as_ref().filter(|_| !global.quiet) {
+        eprintln!("{} of scan {} in {}", counted(rows, "row"), &scan_id[..8], path.display());
+    }
+    Ok(())
+}
+
+/// The history needs no market.
+fn open(global: &Global) -> Result<(Engine, State)> {
+    let engine = Engine::open(Options { threads: global.threads, memory_limit: global.memory_limit.clone(), ..Options::memory() })?;
+    Ok((engine, recording::state(global)))
+}
+
+fn is_for_people(output: &Output) -> Result<bool> {
+    Ok(output::format(output)? == Format::Table)
+}
+
+/// The scans that are meant.
+fn condition(history: &History) -> (String, Vec<Value>) {
+    let (mut conditions, mut values) = (vec!["true".to_owned()], Vec::new());
+    if let Some(scanner) = &history.scanner_type {
+        conditions.push("scan.scanner = ?".to_owned());
+        values.push(text(scanner.strip_prefix("scan_").unwrap_or(scanner)));
+    }
+    if let Some(days) = history.days {
+        conditions.push("scan.started_at >= make_timestamp(?) - to_days(CAST(? AS INTEGER))".to_owned());
+        values.push(Value::BigInt(jiff::Timestamp::now().as_microsecond()));
+        values.push(Value::BigInt(i64::from(days)));
+    }
+    if history.failed {
+        conditions.push("scan.status = 'failed'".to_owned());
+    }
+    (conditions.join(" AND "), values)
+}
+
+fn scans(history: &History, is_for_people: bool) -> Query {
+    let (condition, mut values) = condition(history);
+    let columns = if is_for_people {
+        values.insert(0, text(&zone()));
+        "left(CAST(scan.scan_id AS VARCHAR), 8) AS id, \
+         strftime(to_exchange_time(CAST(concat(scan.started_at, '+00') AS TIMESTAMPTZ), ?), '%Y-%m-%d %H:%M:%S') AS started, \
+         scan.command, scan.scanner, concat_ws(' to ', scan.scan_date, scan.end_date) AS session, coalesce(scan.cutoff_time, '') AS cutoff, scan.hits, \
+         CAST(round(scan.seconds * 1000) AS BIGINT) AS ms, \
+         CASE WHEN scan.status = 'failed' THEN scan.error_kind || ': ' || split_part(scan.error, chr(10), 1) \
+              WHEN scan.cached_from IS NOT NULL THEN 'as before' ELSE scan.status END AS outcome"
+    } else {
+        "scan.* EXCLUDE (columns, results)"
+    };
+    values.push(Value::BigInt(i64::from(history.limit)));
+    Query::with_values(
+        format!("SELECT {columns} FROM {SCHEMA}.scans AS scan WHERE {condition} ORDER BY scan.started_at DESC LIMIT ?"),
+        values,
+    )
+}
+
+fn statistics(history: &History) -> Query {
+    let (condition, values) = condition(history);
+    let done = "FILTER (WHERE scan.status = 'done')";
+    let scanned = "FILTER (WHERE scan.status = 'done' AND scan.cached_from IS NULL)";
+    Query::with_values(
+        format!(
+            "SELECT scan.scanner, count(*) AS scans, count(*) FILTER (WHERE scan.cached_from IS NOT NULL) AS cached, count(*) FILTER (WHERE scan.status = 'failed') AS failed, \
+             CAST(sum(scan.hits) {done} AS BIGINT) AS hits, 100.0 * count(*) FILTER (WHERE scan.hits > 0) / nullif(count(*) {done}, 0) AS with_hits_pct, \
+             CAST(quantile_cont(scan.seconds, 0.5) {scanned} * 1000 AS DOUBLE) AS p50_ms, CAST(quantile_cont(scan.seconds, 0.95) {scanned} * 1000 AS DOUBLE) AS p95_ms, \
+             CAST(max(scan.seconds) {scanned} * 1000 AS DOUBLE) AS max_ms, \
+             (SELECT string_agg(concat(kinds.error_kind, ' ', kinds.n), ', ' ORDER BY kinds.n DESC, kinds.error_kind) \
+              FROM (SELECT unnest(map_keys(histogram(scan.error_kind) {FAILED})) AS error_kind, unnest(map_values(histogram(scan.error_kind) {FAILED})) AS n) AS kinds) AS errors \
+             FROM {SCHEMA}.scans AS scan WHERE {condition} GROUP BY scan.scanner ORDER BY scan.scanner"
+        ),
+        values,
+    )
+}
+
+/// Only scans that failed.
+const FAILED: &str = "FILTER (WHERE scan.status = 'failed')";
+
+/// When a scan started, by the clock of this machine.
+fn local_time(scan: &Rows) -> Result<String> {
+    let started = scan.text("started_at")?.unwrap_or_default();
+    let instant: Option<jiff::Timestamp> = format!("{}Z", started.trim_end_matches('Z').replace('T', " ")).parse().ok();
+    Ok(instant.map_or(started, |instant| instant.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()))
+}
+
+/// The IANA name of this machine's time zone.
+fn zone() -> String {
+    TimeZone::system().iana_name().unwrap_or("UTC").to_owned()
+}
+
+fn outcome(scan: &Rows) -> Result<String> {
+    if let Some(error) = scan.text("error")? {
+        return Ok(format!("an error ({}): {error}", scan.text("error_kind")?.unwrap_or_default()));
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of rows")]
+    let hits = counted(scan.number("hits")?.unwrap_or_default() as u64, "hit");
+    Ok(match scan.text("cached_from")? {
+        Some(from) => format!("{hits}, as scan {} before, from the same bars", &from[..8.min(from.len())]),
+        None => hits,
+    })
+}
