@@ -35,15 +35,10 @@ impl Pace {
     pub(crate) fn start(interval: Duration, duration: Option<Duration>) -> Pace {
         // Without a handler Ctrl-C ends the process, which is no worse.
         let _ = ctrlc::set_handler(|| {
-            let mut shared = shared();
-            if shared.is_stopped {
+            if is_stopped() {
                 std::process::exit(130);
             }
-            shared.is_stopped = true;
-            if let Some(query) = &shared.running {
-                query.interrupt();
-            }
-            STOPPED.notify_all();
+            stop();
         });
         let now = Instant::now();
         Pace { started: now, interval, next: now + interval, end: duration.map(|duration| now + duration) }
@@ -51,9 +46,7 @@ impl Pace {
 
     /// Waits for the next step; false: it is over.
     pub(crate) fn wait(&mut self) -> bool {
-        while self.next <= Instant::now() {
-            self.next += self.interval;
-        }
+        self.skip_missed();
         let until = self.end.map_or(self.next, |end| end.min(self.next));
         let mut shared = shared();
         while !shared.is_stopped {
@@ -66,6 +59,34 @@ impl Pace {
         false
     }
 
+    /// Whether it is time for the next step; if so, the one after it is set.
+    pub(crate) fn is_due(&mut self) -> bool {
+        let is_due = self.next <= Instant::now();
+        self.skip_missed();
+        is_due
+    }
+
+    /// Time between two steps.
+    pub(crate) fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// Time left to the next step.
+    pub(crate) fn left(&self) -> Duration {
+        self.next.saturating_duration_since(Instant::now())
+    }
+
+    /// Whether it has ended by its time.
+    pub(crate) fn is_over(&self) -> bool {
+        self.end.is_some_and(|end| end <= Instant::now())
+    }
+
+    fn skip_missed(&mut self) {
+        while self.next <= Instant::now() {
+            self.next += self.interval;
+        }
+    }
+
     /// How long it has been going.
     pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()
@@ -75,6 +96,16 @@ impl Pace {
 /// Whether Ctrl-C was pressed.
 pub(crate) fn is_stopped() -> bool {
     shared().is_stopped
+}
+
+/// Ends the pace and the query that runs, as Ctrl-C does.
+pub(crate) fn stop() {
+    let mut shared = shared();
+    shared.is_stopped = true;
+    if let Some(query) = &shared.running {
+        query.interrupt();
+    }
+    STOPPED.notify_all();
 }
 
 /// From here on Ctrl-C ends what this engine does.

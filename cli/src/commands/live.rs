@@ -65,6 +65,11 @@ pub(crate) fn ends(error: &Error, statistics: &Statistics) -> bool {
     error.is_usage() || matches!(error, Error::Output(_)) || (never_worked && !is_locked(error) && !matches!(error, Error::Timeout(_)))
 }
 
+/// Says what failed, and that it goes on.
+pub(crate) fn complain(error: &Error) {
+    eprintln!("{} {error}", console::style("scanner:").red().bold().for_stderr());
+}
+
 /// `12 scans, 3 without anything new, in 1:05 min; half took up to 0.12 s, the longest 0.31 s; 1 failed`
 pub(crate) fn summary(statistics: &Statistics, waits: u64, elapsed: Duration) -> String {
     let mut text = format!("{} in {}", counted(statistics.ticks, "tick"), span(elapsed));

@@ -64,7 +64,7 @@ pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
             if live::ends(&error, watch.statistics()) {
                 return Err(error);
             }
-            eprintln!("{} {error}", console::style("scanner:").red().bold().for_stderr());
+            live::complain(&error);
         }
         if !pace.wait() {
             break;
