@@ -60,6 +60,8 @@ pub struct Engine {
     pub(crate) options: Options,
     /// The scanners of the user's folder, as they were loaded.
     pub(crate) own_scanners: Vec<OwnScanner>,
+    /// Whether the database file is attached to one in memory.
+    is_attached: bool,
 }
 
 impl Engine {
@@ -99,7 +101,7 @@ impl Engine {
             Some(folder) => own_scanners::load(&connection, folder)?,
             None => Vec::new(),
         };
-        Ok(Engine { connection, options, own_scanners })
+        Ok(Engine { connection, options, own_scanners, is_attached: false })
     }
 
     /// Another connection to the same database, for another thread, with the same scanners.
@@ -108,8 +110,11 @@ impl Engine {
     /// What DuckDB says.
     pub fn try_clone(&self) -> Result<Engine> {
         let connection = self.connection.try_clone()?;
+        if let (true, Location::File(path)) = (self.is_attached, &self.options.location) {
+            connection.execute_batch(&format!("USE {}", quoted(&attached_name(path))))?;
+        }
         own_scanners::load_again(&connection, &self.own_scanners)?;
-        Ok(Engine { connection, options: self.options.clone(), own_scanners: self.own_scanners.clone() })
+        Ok(Engine { connection, options: self.options.clone(), own_scanners: self.own_scanners.clone(), is_attached: self.is_attached })
     }
 
     /// Attaches a database file, to be read only, as the one in which names are looked up: an engine in memory that does so for each look
@@ -123,7 +128,7 @@ impl Engine {
         }
         let attach = format!("ATTACH {} AS {} (READ_ONLY)", quoted_text(&path.to_string_lossy()), quoted(&attached_name(path)));
         self.connection.execute_batch(&attach).map_err(|error| opening_failed(path, &error))?;
-        self.options.location = Location::File(path.to_path_buf());
+        (self.options.location, self.is_attached) = (Location::File(path.to_path_buf()), true);
         Ok(self.connection.execute_batch(&format!("USE {}", quoted(&attached_name(path))))?)
     }
 
@@ -132,6 +137,9 @@ impl Engine {
     /// # Errors
     /// What DuckDB says.
     pub fn detach(&mut self) -> Result<()> {
+        if !std::mem::replace(&mut self.is_attached, false) {
+            return Ok(());
+        }
         let Location::File(path) = std::mem::replace(&mut self.options.location, Location::Memory) else { return Ok(()) };
         Ok(self.connection.execute_batch(&format!("USE memory; DETACH {}", quoted(&attached_name(&path))))?)
     }

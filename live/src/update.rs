@@ -38,6 +38,8 @@ pub struct Update {
     pub removed: Vec<String>,
     /// Whether there was no tick of this session before.
     pub starts_session: bool,
+    /// Whether the newest bar has reached the fixed cutoff, if there is one: before that, a hit is only one as things stand.
+    pub is_complete: bool,
     /// Whether anything is other than at the tick before: the hits, their values, or up to when bars were seen.
     pub differs: bool,
     /// From looking for the newest bar to the last row.

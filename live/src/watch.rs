@@ -302,6 +302,7 @@ fn scan_at(engine: &Engine, scan: &LiveScan, newest: Newest, before: Option<&Upd
         kept: Vec::new(),
         removed: Vec::new(),
         starts_session: false,
+        is_complete: fixed.is_none_or(|cutoff| cutoff <= end),
         differs: false,
         duration: started.elapsed(),
     };
