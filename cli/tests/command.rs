@@ -125,7 +125,8 @@ fn every_format_holds_the_same_rows() -> Outcome {
     }
     // Standard output gives the same bytes as a file.
     assert_eq!(run(&["--format", "csv"])?.out, fs::read_to_string(folder.path().join("hits.csv"))?);
-    assert_eq!(run(&["--format", "table"])?.out.lines().count() as i64, rows + 1);
+    // The names of the columns, and under them their units.
+    assert_eq!(run(&["--format", "table"])?.out.lines().count() as i64, rows + 2);
     let arrow = command(folder.path()).args(["run", "-t", "breakout", "--format", "arrow"]).output()?;
     let reader = arrow::ipc::reader::StreamReader::try_new(arrow.stdout.as_slice(), None)?;
     assert_eq!(reader.schema().field(0).name(), "scan_date");

@@ -45,7 +45,7 @@ fn shell(script: &str, folder: &Path) -> Outcome<Output> {
     let path = format!("{}:{}", bin.display(), std::env::var("PATH")?);
     let mut command = Command::new("sh");
     command.args(["-e", "-c", script]).current_dir(folder).env("PATH", path).env("XDG_CONFIG_HOME", folder.join("home"));
-    for variable in ["STOCKSCAN_DATABASE", "STOCKSCAN_SCANNERS_DIRECTORY", "STOCKSCAN_CONFIG_FILE"] {
+    for (variable, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("STOCKSCAN_")) {
         command.env_remove(variable);
     }
     Ok(command.output()?)
@@ -99,7 +99,7 @@ fn examples_in_the_help_run() -> Outcome {
         echo \"FROM scanners();\" > script.sql";
     assert_success(&shell(prepare, folder.path())?, "preparing");
     let mut count = 0;
-    for command in ["demo", "run", "backtest", "optimize", "list", "new", "sql", "ingest", "check"] {
+    for command in ["demo", "run", "backtest", "optimize", "list", "new", "sql", "ingest", "check", "history", "show", "export"] {
         let help = shell(&format!("scanner {command} --help"), folder.path())?;
         assert_success(&help, command);
         let text = String::from_utf8(help.stdout)?;

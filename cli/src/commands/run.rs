@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use stockscan_engine::{Call, Engine, Funnel, Result, Value};
+use stockscan_engine::{Argument, Call, Engine, Funnel, Query, Result, Value};
 
 use super::{Access, counted, no_usable_bars, open, recording, remote, same_bars, scanning::Scanning, stream};
 use crate::arguments::{Global, Run};
@@ -46,6 +46,9 @@ pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
     if let Some(path) = scan.saved.as_ref().filter(|_| !global.quiet) {
         eprintln!("saved to {}", path.display());
     }
+    if run.scan.symbols.is_some() && rows > 0 && !global.quiet {
+        strangers(&engine, &call, &date, run.end_date.as_deref())?;
+    }
     if run.explain || (rows == 0 && !global.quiet) {
         // A macro of the user's own may be of a shape that has no funnel; it has still run.
         match engine.funnel(&call, deadline) {
@@ -72,6 +75,24 @@ fn when(call: &Call) -> String {
         Some(end) => format!("from {date} to {end}{cutoff}"),
         None => format!("on {date}{cutoff}"),
     }
+}
+
+/// Says which of the symbols have no bars in the sessions that were scanned: a hit of one hides the misspelling of another.
+fn strangers(engine: &Engine, call: &Call, date: &str, end_date: Option<&str>) -> Result<()> {
+    let days = [("first_date", date), ("last_date", end_date.unwrap_or(date))];
+    let days = days.map(|(name, day)| (name.to_owned(), Argument::Value(Value::Text(day.to_owned()))));
+    let bars = engine.call("session_bars", &[days.as_slice(), &same_bars(call)].concat())?.query();
+    let names = call.arguments.iter().find(|(name, _)| name == "symbols").map(|(_, names)| names.clone());
+    let sql = format!(
+        "SELECT string_agg(given.symbol, ', ') FROM (SELECT DISTINCT unnest(CAST(? AS VARCHAR[])) AS symbol) AS given \
+         ANTI JOIN ({}) AS bar ON bar.symbol = given.symbol",
+        bars.sql
+    );
+    let values = names.into_iter().chain(bars.values.iter().cloned()).collect();
+    if let Some(strangers) = engine.text(Query { sql, values, ..bars })? {
+        eprintln!("no bars of {strangers} in what was scanned; names are told apart by upper and lower case");
+    }
+    Ok(())
 }
 
 /// One line per condition, as wide as the terminal.

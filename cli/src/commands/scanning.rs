@@ -69,8 +69,21 @@ impl Scanning {
     pub(crate) fn latest_session(&self, engine: &Engine) -> Result<String> {
         let shared = ["bar_minutes", "session_start", "session_end", "symbols"];
         let bars: Vec<_> = self.arguments.iter().filter(|(name, _)| shared.contains(&name.as_str())).cloned().collect();
-        engine.latest_session(&bars)?.ok_or_else(|| Error::Invalid(no_usable_bars(engine)))
+        match engine.latest_session(&bars)? {
+            Some(session) => Ok(session),
+            None if bars.iter().any(|(name, _)| name == "symbols") && engine.latest_session(&without_symbols(&bars))?.is_some() => {
+                Err(Error::Invalid(format!(
+                    "--symbols: {} has no bar of any of these that can be scanned; names are told apart by upper and lower case",
+                    engine.name()
+                )))
+            }
+            None => Err(Error::Invalid(no_usable_bars(engine))),
+        }
     }
+}
+
+fn without_symbols(bars: &[(String, Argument)]) -> Vec<(String, Argument)> {
+    bars.iter().filter(|(name, _)| name != "symbols").cloned().collect()
 }
 
 /// What `--set` gives.

@@ -20,7 +20,7 @@ pub struct Answer {
 pub fn command(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scanner"));
     command.current_dir(folder).env("XDG_CONFIG_HOME", folder.join("home"));
-    for variable in ["STOCKSCAN_DATABASE", "STOCKSCAN_SCANNERS_DIRECTORY", "STOCKSCAN_CONFIG_FILE"] {
+    for (variable, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("STOCKSCAN_")) {
         command.env_remove(variable);
     }
     command
