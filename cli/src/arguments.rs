@@ -1,8 +1,8 @@
 //! The command line: one definition that parses, helps and completes.
 
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use stockscan_configuration::Configuration;
 
 #[derive(Debug, Parser)]
@@ -59,6 +59,19 @@ pub(crate) struct Global {
     /// What the configuration files say.
     #[arg(skip)]
     pub(crate) configuration: Configuration,
+    /// The variables that set keys of it.
+    #[arg(skip)]
+    pub(crate) variables: Vec<(String, OsString)>,
+}
+
+/// The variable with the key that a server asks for. It is a secret, and none of the configuration's.
+pub(crate) const API_KEY: &str = "STOCKSCAN_API_KEY";
+
+/// The variables named `STOCKSCAN_…` that are neither an option's nor a secret.
+pub(crate) fn configuration_variables() -> Vec<(String, OsString)> {
+    let command = Arguments::command();
+    let others: Vec<_> = command.get_arguments().filter_map(|argument| argument.get_env()).chain([API_KEY.as_ref()]).collect();
+    stockscan_configuration::variables().into_iter().filter(|(name, _)| !others.iter().any(|other| *other == name.as_str())).collect()
 }
 
 #[derive(Debug, Subcommand)]
@@ -69,6 +82,8 @@ pub(crate) enum Command {
     Run(Run),
     /// Run a scanner again and again on the newest bars: a screen with new, kept and dropped names
     Monitor(Monitor),
+    /// Follow the configuration's rules: who is told of each new name, and what became of that
+    Alerts(Alerts),
     /// What became of a scanner's hits: each a trade, all of them a portfolio
     Backtest(Backtest),
     /// Try many values of parameters, and say how much of the best to believe
@@ -89,8 +104,14 @@ pub(crate) enum Command {
     Show(Show),
     /// Write the rows of a scan of the history
     Export(Export),
+    /// Show the configuration, and change it: keys, values, where they come from
+    Config(Config),
     /// Say what is here: versions, database, who holds it, configuration, and what to do about each problem
     Doctor,
+    /// Print a script that completes commands, options and names of scanners in your shell
+    Completions(Completions),
+    /// Print the manual page, or write one for each command
+    Man(Man),
 }
 
 impl Command {
@@ -106,7 +127,10 @@ impl Command {
             Command::History(history) => Some(&mut history.output),
             Command::Show(show) => Some(&mut show.output),
             Command::Export(export) => Some(&mut export.output),
-            Command::Demo(_) | Command::Monitor(_) | Command::New(_) | Command::Ingest(_) | Command::Doctor => None,
+            Command::Config(config) if !config.schema => Some(&mut config.output),
+            Command::Alerts(alerts) => alerts.output(),
+            Command::Demo(_) | Command::Monitor(_) | Command::New(_) | Command::Ingest(_) | Command::Config(_) => None,
+            Command::Doctor | Command::Completions(_) | Command::Man(_) => None,
         }
     }
 }
@@ -203,6 +227,86 @@ pub(crate) struct Monitor {
     pub(crate) scan: Scan,
     #[command(flatten)]
     pub(crate) repeat: Repeat,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scanner alerts list
+  scanner alerts watch --interval 0.5 --duration 2
+  scanner alerts test morning
+  scanner alerts history --limit 5
+A rule stands in the configuration, as in
+  {\"alerts\": {\"morning\": {\"scanner_type\": \"breakout\", \"cutoff_time\": \"09:50\"}}}
+and may name a webhook, to which each new name is posted.")]
+pub(crate) struct Alerts {
+    #[command(subcommand)]
+    pub(crate) command: AlertsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AlertsCommand {
+    /// List the rules, and what they have found
+    List(AlertsList),
+    /// Follow the rules: a line for each new name, and a message to its webhook
+    #[command(after_help = "Examples:\n  scanner alerts watch --duration 2\n  scanner alerts watch morning --interval 0.5 --duration 1")]
+    Watch(AlertsWatch),
+    /// Run a rule now, and send a test message to its webhook; nothing is recorded as found
+    Test(AlertsTest),
+    /// List what fired, and what became of the messages
+    History(AlertsHistory),
+}
+
+impl Alerts {
+    fn output(&mut self) -> Option<&mut Output> {
+        match &mut self.command {
+            AlertsCommand::List(list) => Some(&mut list.output),
+            AlertsCommand::Test(test) => Some(&mut test.output),
+            AlertsCommand::History(history) => Some(&mut history.output),
+            AlertsCommand::Watch(_) => None,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AlertsList {
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AlertsWatch {
+    /// Only these rules [default: all that are enabled]
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Seconds between two scans [default: interval_seconds of the rule, else streaming.interval_seconds, else 30]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) interval: Option<Duration>,
+    /// End after so many seconds [default: by Ctrl-C]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) duration: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AlertsTest {
+    /// The rule
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AlertsHistory {
+    /// Only this rule
+    #[arg(long, value_name = "NAME")]
+    pub(crate) rule: Option<String>,
+    /// At most so many, the newest first
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
+    /// Every attempt to deliver, not only the last one of each alert
+    #[arg(long)]
+    pub(crate) attempts: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 /// What is scanned, and with which limits.
@@ -509,6 +613,79 @@ pub(crate) struct Export {
     pub(crate) scan_id: String,
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scanner config
+  scanner config --scanner-type breakout
+  scanner config --key min_price
+  scanner config --key api.port --value 9000
+  scanner config -t breakout --key symbols --value DEMO0001,DEMO0002
+  scanner config -t breakout --key symbols --unset
+  scanner config --user --key cli.color_output --value false
+  scanner config --validate
+  scanner config --path
+  scanner config --schema --output scanner_config.schema.json
+Later ones win: what is built in, ~/.config/stockscan/config.json, ./scanner_config.json, --config-file, variables such as
+STOCKSCAN_API_PORT or STOCKSCAN_BREAKOUT_MIN_PRICE, options.
+With \"$schema\": \"./scanner_config.schema.json\" at the top of scanner_config.json editors complete and check it.")]
+pub(crate) struct Config {
+    /// A scanner's values: its own section over 'default' over what is built in
+    #[arg(long, short = 't', value_name = "NAME")]
+    pub(crate) scanner_type: Option<String>,
+    /// A key, for its value alone; 'api.port', or 'port' where it is clear
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+    /// Set the key in ./scanner_config.json, or in the file of --config-file: true, 100, NULL, a text, a list A,B
+    #[arg(long, value_name = "VALUE", requires = "key", allow_hyphen_values = true)]
+    pub(crate) value: Option<String>,
+    /// Take the key out of the file
+    #[arg(long, requires = "key", conflicts_with = "value")]
+    pub(crate) unset: bool,
+    /// Change your own file, ~/.config/stockscan/config.json, for all folders
+    #[arg(long, requires = "key")]
+    pub(crate) user: bool,
+    /// Check all files and variables, and say every mistake
+    #[arg(long, group = "about", conflicts_with_all = ["key", "scanner_type"])]
+    pub(crate) validate: bool,
+    /// Where files are looked for
+    #[arg(long, group = "about", conflicts_with_all = ["key", "scanner_type"])]
+    pub(crate) path: bool,
+    /// Print the JSON Schema of a file, for editors
+    #[arg(long, group = "about", conflicts_with_all = ["key", "scanner_type", "format"])]
+    pub(crate) schema: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scanner completions bash > scanner.bash
+  scanner completions zsh > _scanner
+  scanner completions fish > scanner.fish
+Where it belongs:
+  bash        ~/.local/share/bash-completion/completions/scanner, or in ~/.bashrc: source <(scanner completions bash)
+  zsh         a file _scanner in a folder of $fpath, such as ~/.zfunc with 'fpath+=~/.zfunc' before compinit in ~/.zshrc
+  fish        ~/.config/fish/completions/scanner.fish
+  powershell  in $PROFILE: scanner completions powershell | Out-String | Invoke-Expression
+  elvish      in ~/.config/elvish/rc.elv: eval (scanner completions elvish | slurp)
+In bash, zsh and fish also the names of scanners that are there now, your own ones too.")]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scanner man > scanner.1
+  scanner man --output man1
+Where they belong: ~/.local/share/man/man1, or /usr/local/share/man/man1 for everyone. 'man -l scanner.1' shows one from anywhere.")]
+pub(crate) struct Man {
+    /// Folder for a page of each command; made if it is not there
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// Where rows go and how they look.

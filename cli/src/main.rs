@@ -31,14 +31,18 @@ fn main() -> ExitCode {
 }
 
 fn run(mut arguments: Arguments) -> Result<()> {
-    // The doctor says himself what is wrong with the files.
-    if !matches!(arguments.command, Command::Doctor) {
-        arguments.global.configuration = Configuration::load(arguments.global.config_file.as_deref())?;
-        apply(&mut arguments);
+    arguments.global.variables = arguments::configuration_variables();
+    match Configuration::load(arguments.global.config_file.as_deref(), &arguments.global.variables) {
+        Ok(configuration) => arguments.global.configuration = configuration,
+        // These say themselves what is wrong with it, or have no need of it.
+        Err(_) if matches!(arguments.command, Command::Config(_) | Command::Doctor | Command::Completions(_) | Command::Man(_)) => {}
+        Err(error) => return Err(error),
     }
+    apply(&mut arguments);
     match &arguments.command {
         Command::Demo(demo) => commands::demo::run(&arguments.global, demo),
         Command::Run(run) => commands::run::run(&arguments.global, run),
+        Command::Alerts(alerts) => commands::alerts::run(&arguments.global, alerts),
         Command::Monitor(monitor) => commands::monitor::run(&arguments.global, monitor),
         Command::Backtest(backtest) => commands::backtest::run(&arguments.global, backtest),
         Command::Optimize(optimize) => commands::optimize::run(&arguments.global, optimize),
@@ -47,6 +51,9 @@ fn run(mut arguments: Arguments) -> Result<()> {
         Command::Sql(sql) => commands::sql::run(&arguments.global, sql),
         Command::Ingest(ingest) => commands::ingest::run(&arguments.global, ingest),
         Command::Check(check) => commands::check::run(&arguments.global, check),
+        Command::Config(config) => commands::config::run(&mut arguments.global, config),
+        Command::Completions(completions) => commands::completions::run(&arguments.global, completions),
+        Command::Man(man) => commands::man::run(man),
         Command::History(history) => commands::history::list(&arguments.global, history),
         Command::Show(show) => commands::history::show(&arguments.global, show),
         Command::Export(export) => commands::history::export(&arguments.global, export),

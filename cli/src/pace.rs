@@ -10,11 +10,11 @@ use stockscan_engine::{Engine, InterruptHandle};
 /// What the handler of Ctrl-C reaches.
 struct Shared {
     is_stopped: bool,
-    /// The query that runs, to be ended as well.
-    running: Option<Arc<InterruptHandle>>,
+    /// The queries that run, to be ended as well.
+    running: Vec<Arc<InterruptHandle>>,
 }
 
-static SHARED: Mutex<Shared> = Mutex::new(Shared { is_stopped: false, running: None });
+static SHARED: Mutex<Shared> = Mutex::new(Shared { is_stopped: false, running: Vec::new() });
 static STOPPED: Condvar = Condvar::new();
 
 fn shared() -> MutexGuard<'static, Shared> {
@@ -47,7 +47,12 @@ impl Pace {
     /// Waits for the next step; false: it is over.
     pub(crate) fn wait(&mut self) -> bool {
         self.skip_missed();
-        let until = self.end.map_or(self.next, |end| end.min(self.next));
+        self.wait_until(self.next)
+    }
+
+    /// Waits for a moment that others set; false: it is over.
+    pub(crate) fn wait_until(&self, moment: Instant) -> bool {
+        let until = self.end.map_or(moment, |end| end.min(moment));
         let mut shared = shared();
         while !shared.is_stopped {
             let left = until.saturating_duration_since(Instant::now());
@@ -102,18 +107,16 @@ pub(crate) fn is_stopped() -> bool {
 pub(crate) fn stop() {
     let mut shared = shared();
     shared.is_stopped = true;
-    if let Some(query) = &shared.running {
-        query.interrupt();
-    }
+    shared.running.iter().for_each(|query| query.interrupt());
     STOPPED.notify_all();
 }
 
-/// From here on Ctrl-C ends what this engine does.
-pub(crate) fn watch(engine: &Engine) {
-    let handle = engine.interrupt_handle();
+/// From here on Ctrl-C ends what these engines do.
+pub(crate) fn watch<'a>(engines: impl IntoIterator<Item = &'a Engine>) {
+    let running: Vec<_> = engines.into_iter().map(Engine::interrupt_handle).collect();
     let mut shared = shared();
     if shared.is_stopped {
-        handle.interrupt();
+        running.iter().for_each(|query| query.interrupt());
     }
-    shared.running = Some(handle);
+    shared.running = running;
 }

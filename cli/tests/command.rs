@@ -594,7 +594,7 @@ fn doctor_says_what_the_configuration_says() -> Outcome {
     let doctor = ok(path, &["doctor"])?.out;
     for line in [
         "stockscan/config.json (yours) not there, which is fine",
-        "scanner_config.json (this folder's) read: cli.scanners_directory = \"scanners\"; 2 other settings checked, and not acted on yet",
+        "scanner_config.json (this folder's) sets cli: scanners_directory, color_output; dashboard: theme\n",
         "scanners 1 scanner; sub-folders are not read: drafts",
         "your scanners  morning_rise",
         "hidden in market.duckdb by your folder: scan_morning_rise",

@@ -99,7 +99,23 @@ fn examples_in_the_help_run() -> Outcome {
         echo \"FROM scanners();\" > script.sql";
     assert_success(&shell(prepare, folder.path())?, "preparing");
     let mut count = 0;
-    for command in ["demo", "run", "backtest", "optimize", "list", "new", "sql", "ingest", "check", "history", "show", "export"] {
+    for command in [
+        "demo",
+        "run",
+        "backtest",
+        "optimize",
+        "list",
+        "new",
+        "sql",
+        "ingest",
+        "check",
+        "config",
+        "completions",
+        "man",
+        "history",
+        "show",
+        "export",
+    ] {
         let help = shell(&format!("scanner {command} --help"), folder.path())?;
         assert_success(&help, command);
         let text = String::from_utf8(help.stdout)?;

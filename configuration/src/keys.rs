@@ -2,29 +2,31 @@
 
 use std::collections::BTreeMap;
 
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::values::{File, Folder, Number, Text, Whole, web_address};
+use crate::values::{A_TIME_OF_DAY, A_WEB_ADDRESS, File, Folder, Number, TIME_OF_DAY, Text, WEB_ADDRESS, Whole, web_address};
 
 /// A day, for spans of time.
 const DAY: u64 = 86_400;
 
 /// Values for every scanner, unless its own section has others.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Defaults {
-    /// Sessions that form the range, and the usual volume.
+    /// Sessions before this one that make its range and its usual volume.
     pub consolidation_period: Whole<1, 250>,
-    /// Least volume, times the usual one.
+    /// Least volume so far, in times the usual one.
     pub breakout_volume_ratio: Number<0, 100>,
-    /// Least distance above resistance, in percent.
+    /// Least distance of the price from the range, in percent.
     pub resistance_break_pct: Number<0, 50>,
     /// Lowest price.
     pub min_price: Number<0, { i64::MAX }>,
-    /// Highest price.
+    /// Highest price; not below `min_price`.
     pub max_price: Number<0, { i64::MAX }>,
-    /// How many stocks of a session are returned.
+    /// How many stocks of a session are returned, best first.
     pub max_results_per_day: Whole<1, 10_000>,
     /// Least volume so far, in shares.
     pub min_volume: Whole<0, { u64::MAX }>,
@@ -32,11 +34,11 @@ pub struct Defaults {
     pub min_probability_score: Number<0, 100>,
     /// Seconds after which a scan is stopped.
     pub timeout: Whole<1, DAY>,
-    /// How often a scan that failed for a passing reason is tried again.
+    /// How often a scan is tried again that failed for a passing reason, such as a database in use.
     pub retry_attempts: Whole<0, 100>,
-    /// Whether results are kept for the same question.
+    /// Whether the result of a scan is kept, for when the same is asked again.
     pub enable_caching: bool,
-    /// Seconds for which they are.
+    /// Seconds for which it is kept.
     pub cache_ttl: Whole<0, DAY>,
 }
 
@@ -63,18 +65,21 @@ impl Default for Defaults {
 }
 
 /// Scans that run again and again.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Streaming {
-    /// Whether there are any.
+    /// Whether scans may run again and again.
     pub enabled: bool,
-    /// Seconds between two of them.
+    /// Seconds between two scans.
     pub interval_seconds: Whole<1, DAY>,
-    /// How many run at a time.
+    /// How many scans run at a time.
     pub max_concurrent_scans: Whole<1, 100>,
-    /// Whether the server has sockets for them.
+    /// Whether the server sends them over WebSockets.
+    #[schemars(extend("x-acts-in" = "server"))]
     pub websocket_enabled: bool,
     /// Whether the dashboard shows them as they come.
+    #[schemars(extend("x-acts-in" = "dashboard"))]
     pub auto_refresh_ui: bool,
     /// Whether new names raise alerts.
     pub real_time_alerts: bool,
@@ -94,18 +99,21 @@ impl Default for Streaming {
 }
 
 /// The server.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Api {
-    /// Address to listen on.
+    /// Address at which the server listens, and where `--api-mode` asks for one.
     pub host: Text,
-    /// Port to listen on.
+    /// Its port.
     pub port: Whole<1, 65_535>,
-    /// Seconds after which a request is answered in any case.
+    /// Seconds after which a request is given up.
     pub timeout: Whole<1, DAY>,
-    /// Scans in one request.
+    /// How many scans one request may ask for.
+    #[schemars(extend("x-acts-in" = "server"))]
     pub max_batch_size: Whole<1, 1000>,
     /// Whether pages of other origins may ask.
+    #[schemars(extend("x-acts-in" = "server"))]
     pub enable_cors: bool,
 }
 
@@ -116,22 +124,23 @@ impl Default for Api {
 }
 
 /// The command.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Cli {
     /// Whether more is said on standard error.
     pub verbose_logging: bool,
-    /// Whether anything that takes long shows how far it is.
+    /// Whether what takes longer than a second shows how far it is.
     pub progress_bars: bool,
     /// Whether a terminal gets colours.
     pub color_output: bool,
-    /// How rows are written.
+    /// How rows are written where neither `--format` nor `--output` says.
     pub default_format: Format,
-    /// Whether results are also written to a file.
+    /// Whether the rows of a scan are also written to a file in `results_directory`.
     pub auto_save_results: bool,
-    /// Folder of those files.
+    /// Folder of the files that `auto_save_results` writes.
     pub results_directory: Folder,
-    /// Folder of the user's own scanners.
+    /// Folder of your own scanners, whose *.sql files are loaded.
     pub scanners_directory: Option<Folder>,
 }
 
@@ -150,7 +159,7 @@ impl Default for Cli {
 }
 
 /// How rows are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "names of formats")]
 pub enum Format {
@@ -163,18 +172,19 @@ pub enum Format {
 }
 
 /// The dashboard.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(deny_unknown_fields, extend("x-acts-in" = "dashboard"))]
 pub struct Dashboard {
-    /// Its colours.
+    /// Its colours; auto is as the system has them.
     pub theme: Theme,
     /// Seconds between two looks.
     pub auto_refresh_interval: Whole<1, DAY>,
     /// Points of a chart.
     pub max_chart_points: Whole<10, 1_000_000>,
-    /// Whether rows can be taken along as a file.
+    /// Whether what is shown can be saved as a file.
     pub enable_export: bool,
-    /// The scanner that it starts with.
+    /// The scanner it starts with.
     pub default_scanner: Text,
     /// How much of the window it takes.
     pub dashboard_layout: Layout,
@@ -194,18 +204,17 @@ impl Default for Dashboard {
 }
 
 /// Colours of the dashboard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "names of themes")]
 pub enum Theme {
     Light,
     Dark,
-    /// As the system has it.
     Auto,
 }
 
 /// How much of the window the dashboard takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "names of layouts")]
 pub enum Layout {
@@ -214,8 +223,9 @@ pub enum Layout {
 }
 
 /// A rule of the section `alerts`: what is scanned again and again, and who is told of each new name.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(deny_unknown_fields, transform = AlertRule::needs)]
 pub struct AlertRule {
     /// Whether it is in force.
     pub enabled: bool,
@@ -223,7 +233,8 @@ pub struct AlertRule {
     pub scanner_type: Text,
     /// Values of its parameters, over its own section and `default`.
     pub config: BTreeMap<String, Value>,
-    /// Time of day up to which bars are seen, always; without it the end of the newest bar.
+    /// Time of day up to which bars are seen; without it the end of the newest bar.
+    #[schemars(extend("title" = A_TIME_OF_DAY, "pattern" = TIME_OF_DAY))]
     pub cutoff_time: Option<Text>,
     /// Seconds between two scans; without it `streaming.interval_seconds`.
     pub interval_seconds: Option<Whole<1, DAY>>,
@@ -231,6 +242,13 @@ pub struct AlertRule {
     pub symbols: Vec<Text>,
     /// Where a new name is sent; without it only the terminal tells.
     pub webhook: Option<Webhook>,
+}
+
+impl AlertRule {
+    /// It cannot do without this key.
+    fn needs(schema: &mut Schema) {
+        required(schema, "scanner_type");
+    }
 }
 
 impl Default for AlertRule {
@@ -249,11 +267,13 @@ impl Default for AlertRule {
 }
 
 /// An address to which alerts are posted. The secret that signs them is never in the configuration.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(deny_unknown_fields, transform = Webhook::needs)]
 pub struct Webhook {
     /// Address, http or https.
     #[serde(deserialize_with = "web_address")]
+    #[schemars(extend("title" = A_WEB_ADDRESS, "pattern" = WEB_ADDRESS))]
     pub url: Text,
     /// File with the secret; relative to the file that names it.
     pub secret_file: Option<File>,
@@ -261,9 +281,26 @@ pub struct Webhook {
     pub secret_env: Option<Text>,
 }
 
+impl Webhook {
+    /// It cannot do without its address, and has one secret.
+    fn needs(schema: &mut Schema) {
+        required(schema, "url");
+        let both = json!({"type": "object", "properties": {"secret_file": {"type": "string"}, "secret_env": {"type": "string"}}, "required": ["secret_file", "secret_env"]});
+        schema.insert("not".to_owned(), both);
+    }
+}
+
 impl Default for Webhook {
     /// As one without keys would be, if it could do without its address.
     fn default() -> Webhook {
         Webhook { url: Text(String::new()), secret_file: None, secret_env: None }
     }
+}
+
+/// In the schema of a type whose default is not one that a file may leave out.
+fn required(schema: &mut Schema, key: &str) {
+    if let Some(property) = schema.pointer_mut(&format!("/properties/{key}")).and_then(Value::as_object_mut) {
+        property.remove("default");
+    }
+    schema.insert("required".to_owned(), Value::from(vec![key]));
 }

@@ -1,14 +1,31 @@
 //! Types of values that say themselves what they allow.
 
 use std::{
+    borrow::Cow,
     fmt,
     path::{Path, PathBuf},
 };
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{Error, Visitor},
 };
+
+/// A text with more than white space in it, for schemas.
+const NOT_EMPTY: &str = r"\S";
+
+/// A time of day, for schemas.
+pub(crate) const TIME_OF_DAY: &str = "^(([01]?[0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?|24:00(:00)?)$";
+
+/// The same in words.
+pub(crate) const A_TIME_OF_DAY: &str = "a time of day such as \"09:50\"";
+
+/// The address of a webhook, for schemas.
+pub(crate) const WEB_ADDRESS: &str = r"^https?://[^/?#@\s]+([/?#]\S*)?$";
+
+/// The same in words.
+pub(crate) const A_WEB_ADDRESS: &str = "an address that starts with https:// or http://, without name and password";
 
 /// A whole number from `LEAST` to `MOST`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -47,6 +64,22 @@ impl<'de, const LEAST: u64, const MOST: u64> Deserialize<'de> for Whole<LEAST, M
     }
 }
 
+impl<const LEAST: u64, const MOST: u64> JsonSchema for Whole<LEAST, MOST> {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        format!("Whole_{LEAST}_{MOST}").into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let mut schema = json_schema!({"type": "integer", "minimum": LEAST});
+        if MOST != u64::MAX {
+            schema.insert("maximum".to_owned(), MOST.into());
+        }
+        schema
+    }
+}
+
 /// A number from `LEAST` to `MOST`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(transparent)]
@@ -81,10 +114,38 @@ impl<'de, const LEAST: i64, const MOST: i64> Deserialize<'de> for Number<LEAST, 
     }
 }
 
+impl<const LEAST: i64, const MOST: i64> JsonSchema for Number<LEAST, MOST> {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        format!("Number_{LEAST}_{MOST}").into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let mut schema = json_schema!({"type": "number", "minimum": LEAST});
+        if MOST != i64::MAX {
+            schema.insert("maximum".to_owned(), MOST.into());
+        }
+        schema
+    }
+}
+
 /// A text that is not empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Text(pub String);
+
+impl JsonSchema for Text {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Text".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"title": "a text that is not empty", "type": "string", "pattern": NOT_EMPTY})
+    }
+}
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -125,6 +186,18 @@ fn seen_from(place: &Path, path: &Path) -> PathBuf {
     }
 }
 
+impl JsonSchema for File {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "File".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"title": "the path of a file", "type": "string", "pattern": NOT_EMPTY})
+    }
+}
+
 impl<'de> Deserialize<'de> for File {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         not_empty(deserializer, "the path of a file").map(|text| File(text.into()))
@@ -133,15 +206,26 @@ impl<'de> Deserialize<'de> for File {
 
 /// Reads the address of a webhook.
 pub(crate) fn web_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
-    const EXPECTED: &str = "an address that starts with https:// or http://, without name and password";
-    let address = not_empty(deserializer, EXPECTED)?;
+    let address = not_empty(deserializer, A_WEB_ADDRESS)?;
     let rest = address.strip_prefix("https://").or_else(|| address.strip_prefix("http://"));
     let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
     match host {
         Some(host) if !host.is_empty() && !host.contains('@') && !address.contains(|letter: char| letter.is_whitespace()) => {
             Ok(Text(address))
         }
-        _ => Err(D::Error::invalid_value(serde::de::Unexpected::Str(&address), &EXPECTED)),
+        _ => Err(D::Error::invalid_value(serde::de::Unexpected::Str(&address), &A_WEB_ADDRESS)),
+    }
+}
+
+impl JsonSchema for Folder {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Folder".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"title": "the path of a folder", "type": "string", "pattern": NOT_EMPTY})
     }
 }
 

@@ -16,7 +16,7 @@ type Outcome<T = ()> = Result<T, Box<dyn StdError>>;
 fn read(path: &Path, content: &str) -> Outcome<Result<Configuration, Vec<String>>> {
     fs::write(path, content)?;
     Ok(match (Place { whose: "named", path: path.to_path_buf() }).read() {
-        Ok(layer) => Ok(Configuration::merged(layer.into_iter().collect())?),
+        Ok(layer) => Ok(Configuration::merged(layer.into_iter().collect(), &[])?),
         Err(mistakes) => Err(mistakes),
     })
 }
@@ -63,7 +63,7 @@ fn a_rule_of_a_later_file_replaces_the_earlier_one_whole() -> Outcome {
         r#"{"alerts": {"a": {"scanner_type": "gap", "symbols": ["X"], "webhook": {"url": "http://x"}}, "b": {"scanner_type": "gap"}}}"#,
     )?;
     let second = layer("2.json", r#"{"alerts": {"a": {"scanner_type": "crp", "webhook": {"url": "http://y", "secret_file": "/s"}}}}"#)?;
-    let merged = Configuration::merged(vec![first, second])?;
+    let merged = Configuration::merged(vec![first, second], &[])?;
     assert_eq!(merged.alerts.keys().collect::<Vec<_>>(), ["a", "b"]);
     let rule = &merged.alerts["a"];
     assert!(rule.symbols.is_empty(), "nothing of the earlier rule is left: {rule:?}");
@@ -88,7 +88,10 @@ fn a_mistake_in_a_rule_names_its_place_and_what_is_allowed() -> Outcome {
             r#"{"scanner_type": "gap", "cutoff_time": "25:00"}"#,
             "alerts.r.cutoff_time is \"25:00\"; expected a time of day such as \"09:50\"",
         ),
-        (r#"{"scanner_type": "gap", "interval_seconds": 0}"#, "alerts.r.interval_seconds is 0; expected a whole number from 1 to 86400"),
+        (
+            r#"{"scanner_type": "gap", "interval_seconds": 0}"#,
+            "alerts.r.interval_seconds is 0; expected a whole number from 1 to 86400 or null",
+        ),
         (r#"{"scanner_type": "gap", "symbols": "A"}"#, "alerts.r.symbols is \"A\"; expected a list of texts"),
         (r#"{"scanner_type": "gap", "config": 5}"#, "alerts.r.config is 5; expected an object, as in {\"min_price\": 100}"),
         (r#"{"scanner_type": "gap", "config": {"min_price": -1}}"#, "alerts.r.config.min_price is -1; expected a number, 0 or more"),

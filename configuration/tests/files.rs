@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use stockscan_configuration::{Configuration, Defaults, Format, Place, RUN_KEYS, Theme};
+use stockscan_configuration::{Configuration, Defaults, Format, Origin, Place, RUN_KEYS, Theme};
 use stockscan_engine::{Engine, Options};
 
 type Outcome<T = ()> = Result<T, Box<dyn StdError>>;
@@ -49,7 +49,7 @@ fn read(content: &[u8]) -> Outcome<Result<Configuration, Vec<String>>> {
     let place = place(folder.path(), "c.json", content)?;
     let shorter = |text: &str| text.replace(&format!("{}/", folder.path().display()), "");
     Ok(match place.read() {
-        Ok(layer) => Configuration::merged(layer.into_iter().collect()).map_err(|error| vec![shorter(&error.to_string())]),
+        Ok(layer) => Configuration::merged(layer.into_iter().collect(), &[]).map_err(|error| vec![shorter(&error.to_string())]),
         Err(mistakes) => Err(mistakes.iter().map(|mistake| shorter(mistake)).collect()),
     })
 }
@@ -140,14 +140,14 @@ fn later_files_win_key_by_key_and_paths_are_relative_to_their_file() -> Outcome 
         place(root, "here/scanner_config.json", br#"{"api": {"port": 2}, "cli": {"results_directory": "/out"}, "crp": {"min_price": 3}}"#)?;
     let layers = |places: &[&Place]| -> Outcome<Configuration> {
         let layers: Vec<_> = places.iter().filter_map(|place| place.read().unwrap_or_default()).collect();
-        Ok(Configuration::merged(layers)?)
+        Ok(Configuration::merged(layers, &[])?)
     };
     let merged = layers(&[&first, &second])?;
     assert_eq!((merged.api.port.0, merged.api.host.0.as_str()), (2, "a"));
     assert_eq!(merged.cli.scanners_directory.as_ref().map(|folder| folder.0.clone()), Some(root.join("home/mine")));
     assert_eq!(merged.cli.results_directory.0, PathBuf::from("/out"));
-    assert_eq!(merged.origin("api", "port"), Some(second.path.as_path()));
-    assert_eq!(merged.origin("cli", "scanners_directory"), Some(first.path.as_path()));
+    assert_eq!(merged.origin("api", "port"), Some(&Origin::File(second.path.clone())));
+    assert_eq!(merged.origin("cli", "scanners_directory"), Some(&Origin::File(first.path.clone())));
     assert_eq!(merged.origin("cli", "default_format"), None);
     let crp: Vec<(&str, i64)> =
         merged.scanners["crp"].iter().map(|(key, setting)| (key.as_str(), setting.value.as_i64().unwrap_or_default())).collect();
@@ -187,11 +187,11 @@ fn scanners_sections_are_held_to_the_catalogue() -> Outcome {
     );
     for (content, expected) in [
         (r#"{"crp": {"close_threshold_pct": 51}}"#, "c.json: crp.close_threshold_pct is 51; expected a number from 0 to 50"),
-        (r#"{"crp": {"close_threshold_pct": null}}"#, "c.json: crp.close_threshold_pct is null; expected a value"),
+        (r#"{"crp": {"close_threshold_pct": null}}"#, "c.json: crp.close_threshold_pct is null; expected a number from 0 to 50"),
         (r#"{"crp": {"max_volume": 1.5}}"#, "c.json: crp.max_volume is 1.5; expected a whole number, 0 or more"),
         (r#"{"crp": {"symbols": "A"}}"#, "c.json: crp.symbols is \"A\"; expected a list of texts"),
-        (r#"{"crp": {"cutoff_time": 10}}"#, "c.json: crp.cutoff_time is 10; expected a text"),
-        (r#"{"crp": {"min_prise": 10}}"#, "c.json: crp has no key 'min_prise'; did you mean 'min_price'? it takes cutoff_time, "),
+        (r#"{"crp": {"cutoff_time": 10}}"#, "c.json: crp.cutoff_time is 10; expected a time of day such as \"09:50\""),
+        (r#"{"crp": {"min_prise": 10}}"#, "c.json: crp has no key 'min_prise'; did you mean 'min_price'? it takes cutoff_time, end_date, "),
         // A key of `default` that this scanner has no use for.
         (r#"{"crp": {"resistance_break_pct": 1}}"#, "c.json: crp has no key 'resistance_break_pct'; it takes "),
         (r#"{"crp": {"scan_date": "2025-01-15"}}"#, "c.json: crp has no key 'scan_date'; "),

@@ -134,6 +134,16 @@ impl Alerts {
         events
     }
 
+    /// How many messages are still to be delivered.
+    ///
+    /// # Errors
+    /// A record that cannot be read.
+    pub fn waiting(&self) -> Result<u64> {
+        let tallies = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).tallies()?;
+        let followed = |tally: &&crate::Tally| self.rules.iter().any(|followed| followed.rule.name == tally.rule);
+        Ok(tallies.iter().filter(followed).map(|tally| tally.waiting.unsigned_abs()).sum())
+    }
+
     /// What became of messages since this was last asked.
     pub fn delivered(&self) -> impl Iterator<Item = Event> {
         self.events.try_iter()

@@ -2,6 +2,7 @@
 //!
 //! An alert is recorded before anybody is told, so that each is one for each rule, session and name, whatever is interrupted.
 
+use arrow::{array::RecordBatch, compute::concat_batches};
 use jiff::{Timestamp, civil::DateTime};
 use stockscan_engine::{Engine, Error, Options, Query, Result, TimeUnit, Value};
 use stockscan_state::{Access, SCHEMA, State};
@@ -16,6 +17,19 @@ const ENDS: &str = "('delivered', 'refused', 'given up')";
 pub struct Ledger {
     engine: Engine,
     state: State,
+}
+
+/// What a rule has come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tally {
+    /// The rule.
+    pub rule: String,
+    /// How many alerts it has raised.
+    pub fired: i64,
+    /// When the last one was, in UTC.
+    pub last: String,
+    /// How many messages are still to be delivered.
+    pub waiting: i64,
 }
 
 /// A message that is to be sent.
@@ -66,6 +80,63 @@ impl Ledger {
     /// What DuckDB says.
     pub fn new(state: State) -> Result<Ledger> {
         Ok(Ledger { engine: Engine::open(Options { threads: Some(1), ..Options::memory() })?, state })
+    }
+
+    /// Makes the tables, so that a place where nothing can be recorded is known before anything is to be.
+    ///
+    /// # Errors
+    /// As [`State::with`].
+    pub fn prepare(&self) -> Result<()> {
+        self.writing(|| Ok(()))
+    }
+
+    /// How many messages neither arrived nor were given up, how many alerts there are, and when the last one was, by rule.
+    ///
+    /// # Errors
+    /// As [`State::with`].
+    pub fn tallies(&self) -> Result<Vec<Tally>> {
+        let sql = format!(
+            "SELECT alert.rule, count(*), strftime(max(alert.fired_at), '%Y-%m-%d %H:%M:%S'), \
+             count(*) FILTER (WHERE alert.webhook_id IS NOT NULL AND alert.webhook_id NOT IN ( \
+                 SELECT ended.webhook_id FROM {SCHEMA}.alert_deliveries AS ended WHERE ended.outcome IN {ENDS})) \
+             FROM {SCHEMA}.alerts AS alert GROUP BY alert.rule ORDER BY alert.rule"
+        );
+        let found = self.reading(|| {
+            let mut statement = self.engine.connection().prepare(&sql)?;
+            let tallies = statement
+                .query_map([], |row| Ok(Tally { rule: row.get(0)?, fired: row.get(1)?, last: row.get(2)?, waiting: row.get(3)? }))?;
+            Ok(tallies.collect::<std::result::Result<Vec<_>, _>>()?)
+        })?;
+        Ok(found.unwrap_or_default())
+    }
+
+    /// The alerts, each with what became of its message, the newest first; or every attempt to deliver one. `None`: nothing is recorded.
+    ///
+    /// # Errors
+    /// As [`State::with`].
+    pub fn history(&self, rule: Option<&str>, limit: u32, every_attempt: bool) -> Result<Option<RecordBatch>> {
+        let alerts = format!(
+            "WITH last_attempts AS ( \
+                 SELECT tried.webhook_id, max(tried.attempt) AS attempts, arg_max(tried.outcome, tried.attempt) AS outcome, \
+                     arg_max(tried.error, tried.attempt) FILTER (WHERE tried.outcome <> 'delivered') AS error \
+                 FROM {SCHEMA}.alert_deliveries AS tried GROUP BY tried.webhook_id) \
+             SELECT alert.fired_at, alert.rule, alert.session_date, CAST(CAST(alert.data_as_of AS TIME) AS VARCHAR) AS data_as_of, alert.symbol, \
+                 alert.price, CASE WHEN alert.webhook_id IS NULL THEN 'none' WHEN coalesce(tried.outcome, 'later') = 'later' THEN 'waiting' \
+                 ELSE tried.outcome END AS message, coalesce(tried.attempts, 0) AS attempts, tried.error \
+             FROM {SCHEMA}.alerts AS alert LEFT JOIN last_attempts AS tried USING (webhook_id) \
+             WHERE coalesce(alert.rule = ?, true) ORDER BY alert.fired_at DESC, alert.rule, alert.symbol LIMIT ?"
+        );
+        let attempts = format!(
+            "SELECT tried.attempted_at, tried.rule, alert.symbol, tried.attempt, tried.outcome, tried.status, tried.seconds, tried.error \
+             FROM {SCHEMA}.alert_deliveries AS tried LEFT JOIN {SCHEMA}.alerts AS alert USING (webhook_id) \
+             WHERE coalesce(tried.rule = ?, true) ORDER BY tried.attempted_at DESC LIMIT ?"
+        );
+        let values = vec![rule.map_or(Value::Null, text), Value::BigInt(i64::from(limit))];
+        let query = Query::with_values(if every_attempt { attempts } else { alerts }, values);
+        self.reading(|| {
+            let (schema, batches) = self.engine.collect(&query, None)?;
+            concat_batches(&schema, &batches).map_err(|error| Error::Database(error.to_string()))
+        })
     }
 
     /// Records alerts that may have fired before. Returns those that had not.
@@ -127,10 +198,7 @@ impl Ledger {
                  FROM {SCHEMA}.alert_deliveries AS ended WHERE ended.webhook_id = alert.webhook_id AND ended.outcome IN {ENDS}) \
              ORDER BY alert.fired_at, alert.symbol LIMIT ?"
         );
-        if !self.state.exists() {
-            return Ok(Vec::new());
-        }
-        self.writing(|| {
+        let found = self.reading(|| {
             let connection = self.engine.connection();
             let mut statement = connection.prepare(&sql)?;
             let mut rows = statement.query(stockscan_engine::params_from_iter([text(rule), Value::BigInt(i64::from(limit))].iter()))?;
@@ -151,7 +219,8 @@ impl Ledger {
                 messages.extend(Message::of(&alert, row.get(9)?));
             }
             Ok(messages)
-        })
+        })?;
+        Ok(found.unwrap_or_default())
     }
 
     /// Records an attempt.
@@ -171,6 +240,21 @@ impl Ledger {
             text(attempt.outcome()),
         ];
         self.writing(|| self.engine.collect(&Query::with_values(sql, values), None).map(drop))
+    }
+
+    /// Reads, if anything is recorded.
+    fn reading<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
+        if !self.state.exists() {
+            return Ok(None);
+        }
+        self.state.with(&self.engine, Access::Read, || {
+            let has_tables: bool = self.engine.connection().query_row(
+                &format!("SELECT count(*) = 2 FROM duckdb_tables() WHERE database_name = '{SCHEMA}' AND table_name IN ('alerts', 'alert_deliveries')"),
+                [],
+                |row| row.get(0),
+            )?;
+            if has_tables { work().map(Some) } else { Ok(None) }
+        })
     }
 
     /// Does something with the tables there.

@@ -14,7 +14,7 @@ mod webhook;
 
 pub use alerts::{Alerts, Event};
 pub use delivery::Backoff;
-pub use ledger::{Attempt, Ledger, Message};
+pub use ledger::{Attempt, Ledger, Message, Tally};
 pub use reader::Reader;
 pub use rule::{Alert, Rule, value_of_json};
 pub use statistics::Statistics;

@@ -38,7 +38,7 @@ impl Rule {
         let scanner = function.strip_prefix("scan_").unwrap_or(&function).to_owned();
         let mut arguments: Vec<(String, Argument)> = Vec::new();
         let mut set = |name: &str, value: Value| arguments.push((name.to_owned(), Argument::Value(value)));
-        for (name, setting) in configuration.scanner_settings(&scanner) {
+        for (name, setting) in configuration.scanner_settings(engine, &scanner)? {
             if takes(&name) {
                 set(&name, value_of_json(&setting.value));
             }

@@ -6,14 +6,12 @@ use std::{
     path::Path,
 };
 
-use stockscan_configuration::{Configuration, Layer, places};
+use serde_json::Value;
+use stockscan_configuration::{Configuration, Origin, places};
 use stockscan_engine::{Engine, Error, Location, Options, Result};
 
 use super::{bar_length, counted, database, no_usable_bars, own_scanners, single};
 use crate::arguments::Global;
-
-/// The settings that this version acts on.
-const IN_USE: [(&str, &str); 1] = [("cli", "scanners_directory")];
 
 /// Looks at everything, and goes on where something is wrong.
 pub(crate) fn run(global: &mut Global) -> Result<()> {
@@ -32,11 +30,9 @@ pub(crate) fn run(global: &mut Global) -> Result<()> {
         match place.read() {
             Ok(None) => line("configuration", &format!("{shown} not there, which is fine"))?,
             Ok(Some(layer)) => {
-                line("configuration", &format!("{shown} {}", said(&layer)))?;
-                if global.verbose {
-                    for (section, key, value) in &layer.settings {
-                        line("", &format!("{section}.{key} = {value}"))?;
-                    }
+                line("configuration", &format!("{shown} sets {}", said(&layer.settings)))?;
+                for (section, key, value) in layer.settings.iter().filter(|_| global.verbose) {
+                    line("", &format!("{section}.{key} = {value}"))?;
                 }
                 layers.push(layer);
             }
@@ -46,8 +42,21 @@ pub(crate) fn run(global: &mut Global) -> Result<()> {
             }
         }
     }
-    match Configuration::merged(layers) {
-        Ok(configuration) => global.configuration = configuration,
+    match Configuration::merged(layers, &global.variables) {
+        Ok(configuration) => {
+            let of_variables = configuration.origins.iter().filter_map(|((section, key), origin)| match origin {
+                Origin::Variable(name) => Some(format!("{name} sets {section}.{key}")),
+                Origin::File(_) => None,
+            });
+            let others = configuration
+                .variables
+                .iter()
+                .map(|variable| format!("{} is there; it counts if its name starts with a scanner's", variable.name));
+            for told in of_variables.chain(others) {
+                line("configuration", &told)?;
+            }
+            global.configuration = configuration;
+        }
         Err(error) => failures.push(error),
     }
 
@@ -109,21 +118,17 @@ pub(crate) fn run(global: &mut Global) -> Result<()> {
     }
 }
 
-/// What a configuration file says, as far as it has an effect.
-fn said(layer: &Layer) -> String {
-    let is_used = |section: &str, key: &str| IN_USE.contains(&(section, key));
-    let used: Vec<String> = layer
-        .settings
-        .iter()
-        .filter(|(section, key, _)| is_used(section, key))
-        .map(|(section, key, value)| format!("{section}.{key} = {value}"))
-        .collect();
-    let others = layer.settings.len() - used.len();
-    let mut text = format!("read: {}", if used.is_empty() { "nothing that this version acts on".to_owned() } else { used.join(", ") });
-    if others > 0 {
-        text.push_str(&format!("; {} checked, and not acted on yet", counted(others as u64, "other setting")));
+/// What a file sets, section by section.
+fn said(settings: &[(String, String, Value)]) -> String {
+    let mut sections: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (section, key, _) in settings {
+        match sections.iter_mut().find(|(name, _)| name == section) {
+            Some((_, keys)) => keys.push(key),
+            None => sections.push((section, vec![key])),
+        }
     }
-    text
+    let sections: Vec<String> = sections.into_iter().map(|(section, keys)| format!("{section}: {}", keys.join(", "))).collect();
+    if sections.is_empty() { "nothing".to_owned() } else { sections.join("; ") }
 }
 
 /// What of a folder is left alone though it might be meant.

@@ -14,7 +14,7 @@ use crate::{
 /// A database to look at again and again.
 pub(crate) fn reader(global: &Global) -> Result<Reader> {
     let reader = Reader::new(Options { scanners_directory: own_scanners(global)?, ..options(global, Access::Read)? })?;
-    pace::watch(reader.engine());
+    pace::watch([reader.engine()]);
     Ok(reader)
 }
 
@@ -45,8 +45,13 @@ pub(crate) fn check_enabled(global: &Global) -> Result<()> {
     if global.configuration.streaming.enabled {
         return Ok(());
     }
-    let file = global.configuration.origin("streaming", "enabled").map_or(String::new(), |file| format!("{}: ", file.display()));
-    Err(Error::Invalid(format!("{file}streaming.enabled is false, so there are no live scans; expected true there, or nothing")))
+    Err(switched_off(global, "enabled", "there are no live scans"))
+}
+
+/// A key of `streaming` is false; what follows from that.
+pub(crate) fn switched_off(global: &Global, key: &str, effect: &str) -> Error {
+    let origin = global.configuration.origin("streaming", key).map_or(String::new(), |origin| format!("{origin}: "));
+    Error::Invalid(format!("{origin}streaming.{key} is false, so {effect}; expected true there, or nothing"))
 }
 
 /// How often and for how long.

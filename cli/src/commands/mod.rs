@@ -1,13 +1,17 @@
 //! One module per command, and how they open the database.
 
+pub(crate) mod alerts;
 pub(crate) mod backtest;
 pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod history;
 pub(crate) mod ingest;
 pub(crate) mod list;
 mod live;
+pub(crate) mod man;
 pub(crate) mod monitor;
 pub(crate) mod new;
 pub(crate) mod optimize;
@@ -116,7 +120,7 @@ pub(crate) fn own_scanners(global: &Global) -> Result<Option<PathBuf>> {
     }
     let what = if folder.exists() { "it is no folder" } else { "there is no such folder" };
     let told_by = match (&global.scanners_directory, global.configuration.origin("cli", "scanners_directory")) {
-        (None, Some(file)) => format!("{}: cli.scanners_directory", file.display()),
+        (None, Some(origin)) => format!("{origin}: cli.scanners_directory"),
         _ => "--scanners-directory (STOCKSCAN_SCANNERS_DIRECTORY)".to_owned(),
     };
     Err(Error::Invalid(format!(

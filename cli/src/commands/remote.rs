@@ -12,7 +12,7 @@ use ureq::{Agent, http::Response};
 
 use super::{counted, market, scanning::name_and_value, text};
 use crate::{
-    arguments::{Global, Output, Run},
+    arguments::{API_KEY, Global, Output, Run},
     output, progress,
 };
 
@@ -49,7 +49,7 @@ fn request(engine: &Engine, global: &Global, run: &Run) -> Result<Value> {
     let takes = |name: &str| documented.is_empty() || documented.iter().any(|parameter| parameter.name == name);
     let configured = global
         .configuration
-        .scanner_settings(scanner)
+        .scanner_settings(engine, scanner)?
         .into_iter()
         .filter(|(name, _)| !stockscan_configuration::RUN_KEYS.contains(&name.as_str()) && !documented.is_empty() && takes(name));
     let mut config: Map<String, Value> = configured.map(|(name, setting)| (name, setting.value)).collect();
@@ -134,7 +134,7 @@ impl Server {
             .user_agent(format!("stockscan/{}", env!("CARGO_PKG_VERSION")))
             .build();
         let attempts = global.configuration.run_settings(scanner).retry_attempts;
-        Ok(Server { url, agent: agent.into(), key: std::env::var("STOCKSCAN_API_KEY").ok().filter(|key| !key.is_empty()), attempts })
+        Ok(Server { url, agent: agent.into(), key: std::env::var(API_KEY).ok().filter(|key| !key.is_empty()), attempts })
     }
 
     /// Asks; again if the server says that it is busy.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use stockscan_configuration::RunSettings;
 use stockscan_engine::{Argument, Call, Engine, Error, Result, Value};
+use stockscan_live::value_of_json;
 
 use super::{market, no_usable_bars, symbol_list, text};
 use crate::arguments::{Global, Scan};
@@ -26,7 +27,7 @@ impl Scanning {
         let signature = engine.signature(&function)?;
         let takes = |name: &str| signature.parameters.iter().any(|(parameter, _)| parameter == name);
         let name = function.strip_prefix("scan_").unwrap_or(&function).to_owned();
-        let mut arguments = configured(global, &name, takes);
+        let mut arguments = configured(engine, global, &name, takes)?;
         let mut set = |name: &str, value: Value| arguments.push((name.to_owned(), Argument::Value(value)));
 
         if let Some(cutoff) = &scan.cutoff {
@@ -95,21 +96,7 @@ pub(crate) fn name_and_value(setting: &str) -> Result<(&str, &str)> {
 }
 
 /// What the configuration says of the parameters that a scanner takes.
-pub(crate) fn configured(global: &Global, scanner: &str, takes: impl Fn(&str) -> bool) -> Vec<(String, Argument)> {
-    let settings = global.configuration.scanner_settings(scanner).into_iter().filter(|(name, _)| takes(name));
-    settings.map(|(name, setting)| (name, Argument::Value(value(&setting.value)))).collect()
-}
-
-/// A value of a file as one of SQL.
-fn value(given: &serde_json::Value) -> Value {
-    match given {
-        serde_json::Value::Null | serde_json::Value::Object(_) => Value::Null,
-        serde_json::Value::Bool(value) => Value::Boolean(*value),
-        serde_json::Value::Number(number) => match number.as_i64() {
-            Some(whole) => Value::BigInt(whole),
-            None => number.as_f64().map_or(Value::Null, Value::Double),
-        },
-        serde_json::Value::String(text) => Value::Text(text.clone()),
-        serde_json::Value::Array(items) => Value::List(items.iter().map(value).collect()),
-    }
+pub(crate) fn configured(engine: &Engine, global: &Global, scanner: &str, takes: impl Fn(&str) -> bool) -> Result<Vec<(String, Argument)>> {
+    let settings = global.configuration.scanner_settings(engine, scanner)?.into_iter().filter(|(name, _)| takes(name));
+    Ok(settings.map(|(name, setting)| (name, Argument::Value(value_of_json(&setting.value)))).collect())
 }

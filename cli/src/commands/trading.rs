@@ -74,7 +74,7 @@ impl Test {
         let scanner = function.strip_prefix("scan_").unwrap_or(&function).to_owned();
         let signature = engine.signature(&function)?;
         let typed_own = settings(engine, &function, &signature, &trading.settings)?;
-        let own = with_configured(global, &signature, &scanner, &typed_own);
+        let own = with_configured(engine, global, &signature, &scanner, &typed_own)?;
 
         let mut arguments: Vec<(String, Argument)> = Vec::new();
         let mut set = |name: &str, value: Argument| arguments.push((name.to_owned(), value));
@@ -318,18 +318,24 @@ fn settings(engine: &Engine, function: &str, signature: &Signature, given: &[Str
 }
 
 /// The same over what is configured of the scanner's own parameters.
-fn with_configured(global: &Global, signature: &Signature, scanner: &str, typed: &[(String, Value)]) -> Vec<(String, Value)> {
+fn with_configured(
+    engine: &Engine,
+    global: &Global,
+    signature: &Signature,
+    scanner: &str,
+    typed: &[(String, Value)],
+) -> Result<Vec<(String, Value)>> {
     let is_own = |name: &str| {
         signature.parameters.iter().any(|(parameter, _)| parameter == name)
             && option(name).is_none()
             && !typed.iter().any(|(other, _)| other == name)
     };
-    let configured = configured(global, scanner, is_own);
+    let configured = configured(engine, global, scanner, is_own)?;
     let values = configured.into_iter().filter_map(|(name, argument)| match argument {
         Argument::Value(value) => Some((name, value)),
         Argument::Text(_) => None,
     });
-    values.chain(typed.iter().cloned()).collect()
+    Ok(values.chain(typed.iter().cloned()).collect())
 }
 
 /// Refuses a scanner of the user's that cannot be handed what a scan over a range of sessions needs.
