@@ -90,7 +90,8 @@ impl Delivery {
 
     /// Whether every message has been tried at least once.
     pub(crate) fn is_idle(&self) -> bool {
-        self.shared.untried.load(Ordering::SeqCst) == 0 && !self.shared.has_more.load(Ordering::SeqCst)
+        // In this order: what is taken up is counted before it is no longer said to be there.
+        !self.shared.has_more.load(Ordering::SeqCst) && self.shared.untried.load(Ordering::SeqCst) == 0
     }
 }
 
@@ -117,13 +118,16 @@ impl Worker {
         loop {
             let now = Instant::now();
             let next = self.queue.first_key_value().map(|((due, _), _)| due.saturating_duration_since(now));
-            if next.is_none_or(|wait| !wait.is_zero())
-                && self.queue.len() < usize::from(ROOM)
-                && self.shared.has_more.swap(false, Ordering::SeqCst)
-                && let Err(error) = self.take_up()
-            {
-                self.shared.has_more.store(true, Ordering::SeqCst);
-                self.tell(Event::NotRecorded(error));
+            if next.is_none_or(|wait| !wait.is_zero()) && self.queue.len() < usize::from(ROOM) {
+                // So that at no moment it looks as if there were nothing to do.
+                self.shared.untried.fetch_add(1, Ordering::SeqCst);
+                if self.shared.has_more.swap(false, Ordering::SeqCst)
+                    && let Err(error) = self.take_up()
+                {
+                    self.shared.has_more.store(true, Ordering::SeqCst);
+                    self.tell(Event::NotRecorded(error));
+                }
+                self.shared.untried.fetch_sub(1, Ordering::SeqCst);
             }
             let next = self.queue.first_key_value().map(|((due, _), _)| due.saturating_duration_since(now));
             // What has come goes before what is due, so that nothing that came both ways is sent twice.

@@ -8,11 +8,19 @@ use std::{
     time::Duration,
 };
 
-use common::{Market, Outcome, scan};
+use common::{Market, Outcome};
 use jiff::civil::date;
 use serde_json::json;
+use stockscan_configuration::Configuration;
 use stockscan_engine::{Argument, Engine, Error, Options, Value};
-use stockscan_live::{Tick, Update, Watch, is_locked};
+use stockscan_live::{LiveScan, Tick, Update, Watch, is_locked};
+
+/// A scan with the built-in settings, and so many retries.
+fn scan(function: &str, retries: u64) -> LiveScan {
+    let mut settings = Configuration::default().run_settings(function);
+    settings.retry_attempts = retries;
+    LiveScan { function: function.to_owned(), arguments: Vec::new(), settings }
+}
 
 fn text(text: &str) -> Argument {
     Argument::Value(Value::Text(text.to_owned()))
@@ -112,7 +120,6 @@ fn only_given_symbols_say_what_is_newest() -> Outcome {
     let market = Market::new()?;
     let mut reader = market.reader()?;
     let mut some = scan("scan_above", 0);
-    some.arguments.push(("symbols".to_owned(), Argument::Text("A".to_owned())));
     some.arguments.push(("symbols".to_owned(), Argument::Value(Value::List(vec![Value::Text("A".to_owned())]))));
     market.bar("2025-01-15 09:15:00", &[("A", 101.0)])?;
     market.bar("2025-01-15 09:16:00", &[("B", 101.0)])?;
@@ -155,7 +162,7 @@ fn nothing_is_scanned_until_something_is_written() -> Outcome {
 fn holder() -> Outcome {
     let Some(path) = std::env::var_os("STOCKSCAN_TEST_HOLD") else { return Ok(()) };
     let engine = Engine::open(Options::file(path))?;
-    engine.connection().execute_batch("CREATE TABLE held (i INTEGER); CHECKPOINT")?;
+    engine.connection().execute_batch("CREATE OR REPLACE TABLE held (i INTEGER); CHECKPOINT")?;
     eprintln!("held");
     thread::sleep(Duration::from_secs(60));
     Ok(())
@@ -224,15 +231,8 @@ fn between_two_ticks_others_can_write() -> Outcome {
     // Also after an error within the scan.
     market.sql("DROP MACRO TABLE scan_above")?;
     assert!(watch.tick(&mut reader).is_err());
-    drop(Holder::of_again(&market)?);
+    drop(Holder::of(&market)?);
     Ok(())
-}
-
-impl Holder {
-    fn of_again(market: &Market) -> Outcome<Holder> {
-        market.sql("DROP TABLE held")?;
-        Holder::of(market)
-    }
 }
 
 #[test]

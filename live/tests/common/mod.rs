@@ -2,9 +2,8 @@
 
 use std::{error::Error, path::PathBuf};
 
-use stockscan_configuration::Configuration;
 use stockscan_engine::{Engine, Location, Options};
-use stockscan_live::{LiveScan, Reader};
+use stockscan_live::Reader;
 
 /// What a test returns.
 pub type Outcome<T = ()> = Result<T, Box<dyn Error>>;
@@ -47,11 +46,4 @@ impl Market {
     pub fn reader(&self) -> Outcome<Reader> {
         Ok(Reader::new(Options { location: Location::File(self.path()), ..Options::memory() })?)
     }
-}
-
-/// A scan with the built-in settings, and so many retries.
-pub fn scan(function: &str, retries: u64) -> LiveScan {
-    let mut settings = Configuration::default().run_settings(function);
-    settings.retry_attempts = retries;
-    LiveScan { function: function.to_owned(), arguments: Vec::new(), settings }
 }
