@@ -20,7 +20,7 @@ impl Market {
         market.sql(
             "CREATE TABLE bars (symbol VARCHAR, ts TIMESTAMP, open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE, volume BIGINT);
              CREATE MACRO scan_above(scan_date, cutoff_time := '24:00', symbols := NULL) AS TABLE
-             SELECT scan_date::DATE AS scan_date, bar.symbol, arg_max(bar.close, bar.ts) AS price, sum(bar.volume)::BIGINT AS volume,
+             SELECT any_value(bar.session_date) AS scan_date, bar.symbol, arg_max(bar.close, bar.ts) AS price, sum(bar.volume)::BIGINT AS volume,
                  50.0::DOUBLE AS probability_score, row_number() OVER (ORDER BY arg_max(bar.close, bar.ts) DESC, bar.symbol) AS rank
              FROM visible_bars(scan_date, cutoff_time, symbols := symbols) AS bar
              GROUP BY bar.symbol HAVING arg_max(bar.close, bar.ts) > 100 ORDER BY rank",

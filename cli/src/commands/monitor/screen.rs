@@ -371,3 +371,230 @@ fn panel(frame: &mut Frame<'_>, area: Rect, view: &View) {
     }
     frame.render_widget(Paragraph::new(text).style(style), counts);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+    use jiff::{Timestamp, civil::date};
+    use ratatui::{Terminal, backend::TestBackend, buffer::Buffer};
+    use stockscan_engine::Error;
+    use stockscan_live::Update;
+
+    use super::*;
+
+    type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+    const INTERVAL: Duration = Duration::from_secs(30);
+
+    /// A result at so many minutes after nine, with a price for each name.
+    fn update(minute: i8, hits: &[(&str, f64)], added: &[&str], removed: &[&str]) -> Result<Update, Box<dyn std::error::Error>> {
+        let numbers = |value: f64| -> ArrayRef { Arc::new(Float64Array::from(vec![value; hits.len()])) };
+        let results = RecordBatch::try_from_iter(vec![
+            ("scan_date", Arc::new(StringArray::from(vec!["2025-01-15"; hits.len()])) as ArrayRef),
+            ("symbol", Arc::new(hits.iter().map(|(symbol, _)| Some(*symbol)).collect::<StringArray>()) as ArrayRef),
+            ("price", Arc::new(hits.iter().map(|(_, price)| Some(*price)).collect::<Float64Array>()) as ArrayRef),
+            ("consolidation_range_pct", numbers(1.5)),
+            ("volume_ratio", numbers(2.25)),
+            ("volume", Arc::new(Int64Array::from(vec![1_234_567; hits.len()])) as ArrayRef),
+            ("probability_score", numbers(87.5)),
+            ("rank", Arc::new((1..=hits.len() as i64).map(Some).collect::<Int64Array>()) as ArrayRef),
+        ])?;
+        let session = date(2025, 1, 15);
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        Ok(Update {
+            timestamp: Timestamp::now(),
+            scanner_type: "breakout".to_owned(),
+            session,
+            newest: session.at(9, minute, 0, 0),
+            data_as_of: session.at(9, minute, 0, 0),
+            results,
+            added: owned(added),
+            kept: Vec::new(),
+            removed: owned(removed),
+            starts_session: false,
+            is_complete: true,
+            differs: true,
+            duration: Duration::from_millis(120),
+        })
+    }
+
+    fn view() -> View {
+        let mut statistics = Statistics::default();
+        statistics.ticks = 3;
+        statistics.took(Duration::from_millis(120));
+        statistics.took(Duration::from_millis(340));
+        View {
+            scanner: "breakout".to_owned(),
+            database: "market.duckdb".to_owned(),
+            cutoff: None,
+            is_colored: true,
+            is_paused: false,
+            has_bell: false,
+            scanning: None,
+            interval: INTERVAL,
+            left: Duration::from_secs(18),
+            offset: 0,
+            statistics,
+            waits: 0,
+        }
+    }
+
+    /// KEPT was there at first, NEW came with a bar at a moment, GONE went then.
+    fn board(start: Instant) -> Result<Board, Box<dyn std::error::Error>> {
+        let mut board = Board::new(INTERVAL, Duration::from_secs(60));
+        board.take(&update(50, &[("KEPT", 1234.5), ("GONE", 7.0)], &["KEPT", "GONE"], &[])?, start)?;
+        board.take(&update(51, &[("KEPT", 1235.5), ("NEW", 98.25)], &["NEW"], &["GONE"])?, start + Duration::from_secs(60))?;
+        Ok(board)
+    }
+
+    fn drawn(view: &View, board: &Board, now: Instant, width: u16, height: u16) -> Result<Buffer, Box<dyn std::error::Error>> {
+        let mut terminal = Terminal::new(TestBackend::new(width, height))?;
+        terminal.draw(|frame| {
+            draw(frame, view, board, now);
+        })?;
+        Ok(terminal.backend().buffer().clone())
+    }
+
+    fn lines(buffer: &Buffer) -> Vec<String> {
+        let line = |y: u16| (0..buffer.area.width).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned();
+        (0..buffer.area.height).map(line).collect()
+    }
+
+    #[test]
+    fn hits_stand_in_columns_with_what_is_new_and_what_is_gone() -> Outcome {
+        let start = Instant::now();
+        let now = start + Duration::from_secs(65);
+        let buffer = drawn(&view(), &board(start)?, now, 100, 24)?;
+        let lines = lines(&buffer);
+        assert_eq!(lines[0], format!("breakout  market.duckdb{} LIVE", " ".repeat(100 - 23 - 6)));
+        assert_eq!(lines[1], "data as of 2025-01-15 09:51 · next in 18 s · newest bar came 5 s ago · 2 hits");
+        assert_eq!(lines[2], "                     consolidation");
+        assert_eq!(lines[3], "                             range  volume             probability");
+        assert_eq!(lines[4], "   symbol     price            pct   ratio     volume        score  rank   since");
+        assert_eq!(lines[5], "   KEPT    1,235.50           1.50    2.25  1,234,567        87.50     1  ≤09:50");
+        assert_eq!(lines[6], "+  NEW        98.25           1.50    2.25  1,234,567        87.50     2   09:51");
+        assert_eq!(lines[7], "-  GONE        7.00           1.50    2.25  1,234,567        87.50     2  ≤09:50");
+        let new = &buffer[(3, 6)];
+        assert!(new.modifier.contains(Modifier::BOLD) && new.fg == Color::Green);
+        assert!(buffer[(3, 7)].modifier.contains(Modifier::CROSSED_OUT));
+        assert!(lines.iter().any(|line| line.starts_with("last 0.340 s   p50 0.120 s   p95 0.340 s   max 0.340 s")), "{lines:#?}");
+        Ok(())
+    }
+
+    #[test]
+    fn in_a_narrow_terminal_the_evidence_goes_first() -> Outcome {
+        let start = Instant::now();
+        let lines = lines(&drawn(&view(), &board(start)?, start + Duration::from_secs(65), 40, 10)?);
+        assert_eq!(lines[1], "data as of 2025-01-15 09:51", "what does not fit is left out whole");
+        assert!(
+            lines[3].contains("symbol") && lines[3].contains("price") && lines[3].contains("score") && lines[3].contains("since"),
+            "{lines:#?}"
+        );
+        assert!(lines.iter().any(|line| line.starts_with("+  NEW")), "{lines:#?}");
+        assert!(!lines.join("").contains("ratio"), "{lines:#?}");
+        assert!(lines[9].starts_with("q quit"), "{lines:#?}");
+        Ok(())
+    }
+
+    #[test]
+    fn every_size_can_be_drawn() -> Outcome {
+        let start = Instant::now();
+        let mut board = board(start)?;
+        for is_failing in [false, true] {
+            if is_failing {
+                board.failed(&Error::Database("a long text about what is wrong ".repeat(20)), start);
+            }
+            for width in (1..130).step_by(3) {
+                for height in 1..30 {
+                    drawn(&View { offset: 50, ..view() }, &board, start + Duration::from_secs(70), width, height)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn whatever_is_wrong_is_not_to_be_overlooked() -> Outcome {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let head = |board: &Board, view: &View, now| -> Result<(String, String, Color), Box<dyn std::error::Error>> {
+            let buffer = drawn(view, board, now, 100, 24)?;
+            let all = lines(&buffer);
+            let word = all[0].trim_start_matches("breakout  market.duckdb").trim().to_owned();
+            Ok((word, all[2..4].join(" "), buffer[(98, 0)].fg))
+        };
+        let mut board = Board::new(INTERVAL, Duration::from_secs(60));
+        assert_eq!(head(&board, &view(), start)?.0, "STARTING");
+        board.looked();
+        assert_eq!(head(&board, &view(), start)?.0, "NO BARS");
+        let mut board = self::board(start)?;
+        assert_eq!(head(&board, &view(), after(65))?.0, "LIVE");
+        // One bar was seen to come, after which a minute is usual: three of them are patience enough.
+        assert_eq!(head(&board, &view(), after(60 + 179))?.0, "LIVE");
+        let (word, text, color) = head(&board, &view(), after(60 + 181))?;
+        assert_eq!((word.as_str(), color), ("NO NEW BARS", Color::Yellow));
+        assert!(text.contains("no new bar for 3:01 min"), "{text}");
+
+        board.failed(&Error::Locked { path: "market.duckdb".into(), process: 4711, program: None }, after(250));
+        let (word, text, color) = head(&board, &view(), after(255))?;
+        assert_eq!((word.as_str(), color), ("LOCKED", Color::Red));
+        assert!(text.contains("no scan for 5 s, what is shown is of 09:51: market.duckdb is in use by process 4711"), "{text}");
+        board.failed(&Error::Database("out of luck".to_owned()), after(280));
+        let (word, text, _) = head(&board, &view(), after(281))?;
+        assert_eq!(word, "STALE");
+        assert!(text.contains("scans fail for 31 s, what is shown is of 09:51: out of luck"), "since the first failure: {text}");
+
+        assert_eq!(head(&board, &View { is_paused: true, ..view() }, after(281))?.0, "PAUSED");
+        board.looked();
+        board.resumed(after(290));
+        assert_eq!(head(&board, &view(), after(291))?.0, "LIVE", "nothing is known of the time of the pause");
+        Ok(())
+    }
+
+    #[test]
+    fn without_colours_there_are_none() -> Outcome {
+        let start = Instant::now();
+        let mut board = board(start)?;
+        board.failed(&Error::Database("out of luck".to_owned()), start);
+        let buffer = drawn(&View { is_colored: false, ..view() }, &board, start + Duration::from_secs(65), 100, 24)?;
+        assert!(buffer.content.iter().all(|cell| cell.fg == Color::Reset && cell.bg == Color::Reset));
+        assert!(lines(&buffer).iter().any(|line| line.starts_with("+  NEW")), "marks need no colours");
+        Ok(())
+    }
+
+    #[test]
+    fn rows_can_be_scrolled_to_the_last() -> Outcome {
+        let start = Instant::now();
+        let names: Vec<String> = (0..50).map(|number| format!("S{number:02}")).collect();
+        let hits: Vec<(&str, f64)> = names.iter().map(|name| (name.as_str(), 1.0)).collect();
+        let mut board = Board::new(INTERVAL, Duration::from_secs(60));
+        board.take(&update(50, &hits, &names.iter().map(String::as_str).collect::<Vec<_>>(), &[])?, start)?;
+        let at = |offset| drawn(&View { offset, ..view() }, &board, start, 80, 12).map(|buffer| lines(&buffer));
+        let first = at(0)?;
+        assert!(first.iter().any(|line| line.contains("S00")) && first[11].ends_with("1-6 of 50"), "{first:#?}");
+        let last = at(1000)?;
+        assert!(last.iter().any(|line| line.contains("S49")) && last[11].ends_with("45-50 of 50"), "{last:#?}");
+        Ok(())
+    }
+
+    #[test]
+    fn names_are_new_and_gone_for_a_while_only() -> Outcome {
+        let start = Instant::now();
+        let mut board = board(start)?;
+        let later = start + Duration::from_secs(60 + 61);
+        board.tidy(later);
+        let lines = lines(&drawn(&view(), &board, later, 100, 24)?);
+        assert!(lines.iter().any(|line| line.starts_with("   NEW")) && !lines.join("").contains("GONE"), "{lines:#?}");
+        // A name that comes back is new again, and no more among those that went.
+        board.take(&update(52, &[("GONE", 8.0)], &["GONE"], &["KEPT", "NEW"])?, later)?;
+        board.take(&update(53, &[("NEW", 9.0)], &["NEW"], &["GONE"])?, later)?;
+        let names: Vec<&str> = board.dropped.iter().map(|hit| hit.symbol.as_str()).collect();
+        assert_eq!((names, board.hits[0].since.as_str()), (vec!["KEPT", "GONE"], "09:53"));
+        let seen: Vec<(&str, &str, Option<&str>)> =
+            board.seen.iter().map(|seen| (seen.symbol.as_str(), seen.first.as_str(), seen.dropped.as_deref())).collect();
+        assert_eq!(seen, [("KEPT", "≤09:50", Some("09:52")), ("GONE", "≤09:50", Some("09:53")), ("NEW", "09:51", None)]);
+        Ok(())
+    }
+}
