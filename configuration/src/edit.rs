@@ -17,7 +17,8 @@ use crate::{
     variables::typed,
 };
 
-/// A text as the value of a key: JSON, a plain text, or a list with commas, as the key has it. The section of a scanner needs the catalogue.
+/// A text as the value of a key: JSON, a plain text, or a list with commas, as the key has it. The section of a scanner needs the
+/// catalogue.
 ///
 /// # Errors
 /// [`Error::Invalid`] for an unknown key or a value that it does not allow.

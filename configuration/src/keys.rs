@@ -285,7 +285,12 @@ impl Webhook {
     /// It cannot do without its address, and has one secret.
     fn needs(schema: &mut Schema) {
         required(schema, "url");
-        let both = json!({"type": "object", "properties": {"secret_file": {"type": "string"}, "secret_env": {"type": "string"}}, "required": ["secret_file", "secret_env"]});
+        let given = json!({"type": "string"});
+        let both = json!({
+            "type": "object",
+            "properties": {"secret_file": given, "secret_env": given},
+            "required": ["secret_file", "secret_env"],
+        });
         schema.insert("not".to_owned(), both);
     }
 }

@@ -1,4 +1,7 @@
-"""The JSON Schema of `scanner config --schema`, read by an implementation that is not ours: right files pass it, and what the command refuses fails it."""
+"""The JSON Schema of `scanner config --schema`, read by an implementation that is not ours.
+
+Right files pass it, and what the command refuses fails it.
+"""
 
 import json
 import os

@@ -19,7 +19,7 @@ use stockscan_configuration::{
 };
 use stockscan_engine::{Engine, Error, Options, Result, nearest};
 
-use super::{Access, counted, options, own_scanners};
+use super::{Access, counted, options, own_scanners, say};
 use crate::{
     arguments::{Config, Format, Global},
     output,
@@ -189,7 +189,7 @@ fn show(global: &Global, config: &Config) -> Result<()> {
             columns.push(("acts_in", column(|row| &row.acts_in)));
         }
     }
-    output::write_rows(&table(columns)?, &config.output, Numbers::Exact)?;
+    output::write_rows_narrowed(&table(columns)?, &config.output, Numbers::Exact, &["key", "value", "origin"])?;
     if is_table && !of_one && !global.quiet {
         let mut later: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for row in rows.iter().filter(|row| !row.acts_in.is_empty()) {
@@ -197,9 +197,9 @@ fn show(global: &Global, config: &Config) -> Result<()> {
         }
         eprintln!();
         for (part, keys) in later {
-            eprintln!("{}", super::wrapped(&format!("only in the {part}, which is not there yet: {}", keys.join(", ")), 120, ""));
+            say(&format!("only in the {part}, which is not there yet: {}", keys.join(", ")));
         }
-        eprintln!("'scanner config --scanner-type NAME' shows a scanner's values, '--key KEY --value VALUE' sets one");
+        say("'scanner config --scanner-type NAME' shows a scanner's values, '--key KEY --value VALUE' sets one");
     }
     Ok(())
 }

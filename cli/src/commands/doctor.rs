@@ -48,10 +48,7 @@ pub(crate) fn run(global: &mut Global) -> Result<()> {
                 Origin::Variable(name) => Some(format!("{name} sets {section}.{key}")),
                 Origin::File(_) => None,
             });
-            let others = configuration
-                .variables
-                .iter()
-                .map(|variable| format!("{} is there; it counts if its name starts with a scanner's", variable.name));
+            let others = configuration.variables.iter().map(|variable| format!("{} counts if it names a scanner and a key", variable.name));
             for told in of_variables.chain(others) {
                 line("configuration", &told)?;
             }
