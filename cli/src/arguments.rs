@@ -1,6 +1,6 @@
 //! The command line: one definition that parses, helps and completes.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use stockscan_configuration::Configuration;
@@ -80,6 +80,10 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Run a scanner on a session, or on a range of them
     Run(Run),
+    /// Run a scanner again and again on the newest bars: a screen with new, kept and dropped names
+    Monitor(Monitor),
+    /// Follow the configuration's rules: who is told of each new name, and what became of that
+    Alerts(Alerts),
     /// What became of a scanner's hits: each a trade, all of them a portfolio
     Backtest(Backtest),
     /// Try many values of parameters, and say how much of the best to believe
@@ -129,7 +133,9 @@ impl Command {
             Command::Show(show) => Some(&mut show.output),
             Command::Export(export) => Some(&mut export.output),
             Command::Config(config) if !config.schema => Some(&mut config.output),
-            Command::Demo(_) | Command::New(_) | Command::Ingest(_) | Command::Adopt(_) | Command::Replay(_) | Command::Config(_) => None,
+            Command::Alerts(alerts) => alerts.output(),
+            Command::Demo(_) | Command::Monitor(_) | Command::New(_) | Command::Ingest(_) | Command::Adopt(_) | Command::Replay(_) => None,
+            Command::Config(_) => None,
             Command::Doctor | Command::Completions(_) | Command::Man(_) => None,
         }
     }
@@ -153,7 +159,8 @@ pub(crate) struct Demo {
 #[command(after_help = "Examples:
   scanner run --scanner-type breakout --date 2025-01-15
   scanner run -t breakout --cutoff 10:30 --set min_price=100 --set min_volume=0 --explain
-  scanner run -t breakout --date 2025-01-06 --end-date 2025-01-15 --output breakouts.csv")]
+  scanner run -t breakout --date 2025-01-06 --end-date 2025-01-15 --output breakouts.csv
+  scanner run -t breakout --stream --interval 0.5 --duration 2 --format ndjson")]
 pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) scan: Scan,
@@ -180,6 +187,132 @@ pub(crate) struct Run {
     /// Print the SQL statement instead of running it
     #[arg(long)]
     pub(crate) sql: bool,
+    /// Scan again and again, up to the end of the newest bar (or up to --cutoff), and say what is new
+    #[arg(long, conflicts_with_all = ["date", "end_date", "output", "api_mode", "no_cache", "explain", "sql"], help_heading = "Live")]
+    pub(crate) stream: bool,
+    /// Seconds between two scans [default: streaming.interval_seconds of the configuration, else 30]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, requires = "stream", help_heading = "Live")]
+    pub(crate) interval: Option<Duration>,
+    /// End after so many seconds [default: by Ctrl-C]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, requires = "stream", help_heading = "Live")]
+    pub(crate) duration: Option<Duration>,
+}
+
+impl Run {
+    /// How often and for how long, with --stream.
+    pub(crate) fn repeat(&self) -> Repeat {
+        Repeat { interval: self.interval, duration: self.duration }
+    }
+}
+
+/// How often something is done, and for how long.
+#[derive(Debug, Args)]
+pub(crate) struct Repeat {
+    /// Seconds between two scans [default: streaming.interval_seconds of the configuration, else 30]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) interval: Option<Duration>,
+    /// End after so many seconds [default: by Ctrl-C]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) duration: Option<Duration>,
+}
+
+/// Seconds, fractions too.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.trim().parse::<f64>().ok().filter(|seconds| (0.05..=86_400.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "expected seconds from 0.05 to 86400, such as 30 or 0.5".to_owned())
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scanner monitor --scanner-type breakout --interval 30 --duration 1
+  scanner monitor -t relative_volume --set max_results_per_day=20 --interval 0.5 --duration 1
+A database that grows meanwhile: 'scanner ingest --follow' feeds one, 'scanner replay' plays a stored session.
+Keys: q quit, p pause, space scan now, arrows scroll, b bell on new names.")]
+pub(crate) struct Monitor {
+    #[command(flatten)]
+    pub(crate) scan: Scan,
+    #[command(flatten)]
+    pub(crate) repeat: Repeat,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scanner alerts list
+  scanner alerts watch --interval 0.5 --duration 2
+  scanner alerts test morning
+  scanner alerts history --limit 5
+A rule stands in the configuration, as in
+  {\"alerts\": {\"morning\": {\"scanner_type\": \"breakout\", \"cutoff_time\": \"09:50\"}}}
+and may name a webhook, to which each new name is posted.")]
+pub(crate) struct Alerts {
+    #[command(subcommand)]
+    pub(crate) command: AlertsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AlertsCommand {
+    /// List the rules, and what they have found
+    List(AlertsList),
+    /// Follow the rules: a line for each new name, and a message to its webhook
+    #[command(after_help = "Examples:\n  scanner alerts watch --duration 2\n  scanner alerts watch morning --interval 0.5 --duration 1")]
+    Watch(AlertsWatch),
+    /// Run a rule now, and send a test message to its webhook; nothing is recorded as found
+    Test(AlertsTest),
+    /// List what fired, and what became of the messages
+    History(AlertsHistory),
+}
+
+impl Alerts {
+    fn output(&mut self) -> Option<&mut Output> {
+        match &mut self.command {
+            AlertsCommand::List(list) => Some(&mut list.output),
+            AlertsCommand::Test(test) => Some(&mut test.output),
+            AlertsCommand::History(history) => Some(&mut history.output),
+            AlertsCommand::Watch(_) => None,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AlertsList {
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AlertsWatch {
+    /// Only these rules [default: all that are enabled]
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Seconds between two scans [default: interval_seconds of the rule, else streaming.interval_seconds, else 30]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) interval: Option<Duration>,
+    /// End after so many seconds [default: by Ctrl-C]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) duration: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AlertsTest {
+    /// The rule
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AlertsHistory {
+    /// Only this rule
+    #[arg(long, value_name = "NAME")]
+    pub(crate) rule: Option<String>,
+    /// At most so many, the newest first
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
+    /// Every attempt to deliver, not only the last one of each alert
+    #[arg(long)]
+    pub(crate) attempts: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 /// What is scanned, and with which limits.

@@ -4,6 +4,7 @@ mod arguments;
 mod commands;
 mod grid;
 mod output;
+mod pace;
 mod plots;
 mod progress;
 mod rows;
@@ -41,6 +42,8 @@ fn run(mut arguments: Arguments) -> Result<()> {
     match &arguments.command {
         Command::Demo(demo) => commands::demo::run(&arguments.global, demo),
         Command::Run(run) => commands::run::run(&arguments.global, run),
+        Command::Alerts(alerts) => commands::alerts::run(&arguments.global, alerts),
+        Command::Monitor(monitor) => commands::monitor::run(&arguments.global, monitor),
         Command::Backtest(backtest) => commands::backtest::run(&arguments.global, backtest),
         Command::Optimize(optimize) => commands::optimize::run(&arguments.global, optimize),
         Command::List(list) => commands::list::run(&arguments.global, list),

@@ -298,7 +298,7 @@ impl Sink {
 }
 
 /// Lists and structs as texts, for a format that has neither.
-fn flattened(batch: &RecordBatch) -> Result<RecordBatch> {
+pub(crate) fn flattened(batch: &RecordBatch) -> Result<RecordBatch> {
     if !batch.schema().fields().iter().any(|field| field.data_type().is_nested()) {
         return Ok(batch.clone());
     }
@@ -323,7 +323,7 @@ fn unfinished(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn arrow_error(error: ArrowError) -> Error {
+pub(crate) fn arrow_error(error: ArrowError) -> Error {
     match error {
         ArrowError::IoError(_, source) => Error::Output(source),
         ArrowError::CsvError(text) if text.contains("Broken pipe") => Error::Output(io::ErrorKind::BrokenPipe.into()),

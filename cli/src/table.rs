@@ -146,7 +146,8 @@ fn blocks(names: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-fn texts(column: &dyn Array, numbers: Numbers) -> Result<Vec<String>> {
+/// A column's values as a table has them.
+pub(crate) fn texts(column: &dyn Array, numbers: Numbers) -> Result<Vec<String>> {
     if numbers == Numbers::Rounded {
         match column.data_type() {
             DataType::Float64 => {

@@ -15,9 +15,9 @@ impl Engine {
     /// # Errors
     /// What DuckDB says.
     pub fn data_version(&self) -> Result<Option<String>> {
-        let source = self.options.source.as_deref().unwrap_or("bars");
+        let source = self.source();
         if Path::new(source).is_file() {
-            return Ok(stamp(Path::new(source)));
+            return Ok(file_version(Path::new(source)));
         }
         let Location::File(database) = &self.options.location else { return Ok(None) };
         let is_table = self.text(Query::with_values(
@@ -28,13 +28,19 @@ impl Engine {
         if is_table.is_none() {
             return Ok(None);
         }
-        let mut log = database.clone().into_os_string();
-        log.push(".wal");
-        Ok(stamp(database).map(|version| match stamp(&PathBuf::from(log)) {
-            Some(log) => format!("{version}+{log}"),
-            None => version,
-        }))
+        Ok(file_version(database))
     }
+}
+
+/// A text that is another one after every change of a file, be it a database with its log; `None`: it is not there.
+#[must_use]
+pub fn file_version(path: &Path) -> Option<String> {
+    let mut log = path.as_os_str().to_owned();
+    log.push(".wal");
+    stamp(path).map(|version| match stamp(&PathBuf::from(log)) {
+        Some(log) => format!("{version}+{log}"),
+        None => version,
+    })
 }
 
 /// The file, its length and the time of its last change.

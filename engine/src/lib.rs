@@ -16,8 +16,9 @@ mod session;
 
 pub use call::{Argument, Call, literal, quoted, quoted_text, value_of};
 pub use catalogue::{Column, Parameter, Scanner, Signature};
+pub use data_version::file_version;
 pub use duckdb::{
-    Connection, InterruptHandle, ProgressHandle,
+    Connection, InterruptHandle, ProgressHandle, params_from_iter,
     types::{TimeUnit, Value},
 };
 pub use error::{Error, Result, nearest};

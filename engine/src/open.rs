@@ -9,6 +9,7 @@ use duckdb::{AccessMode, Config, Connection, InterruptHandle};
 
 use crate::{
     Error, Result,
+    call::{quoted, quoted_text},
     own_scanners::{self, OwnScanner},
 };
 
@@ -59,6 +60,8 @@ pub struct Engine {
     pub(crate) options: Options,
     /// The scanners of the user's folder, as they were loaded.
     pub(crate) own_scanners: Vec<OwnScanner>,
+    /// Whether the database file is attached to one in memory.
+    is_attached: bool,
 }
 
 impl Engine {
@@ -98,7 +101,7 @@ impl Engine {
             Some(folder) => own_scanners::load(&connection, folder)?,
             None => Vec::new(),
         };
-        Ok(Engine { connection, options, own_scanners })
+        Ok(Engine { connection, options, own_scanners, is_attached: false })
     }
 
     /// Another connection to the same database, for another thread, with the same scanners.
@@ -107,8 +110,38 @@ impl Engine {
     /// What DuckDB says.
     pub fn try_clone(&self) -> Result<Engine> {
         let connection = self.connection.try_clone()?;
+        if let (true, Location::File(path)) = (self.is_attached, &self.options.location) {
+            connection.execute_batch(&format!("USE {}", quoted(&attached_name(path))))?;
+        }
         own_scanners::load_again(&connection, &self.own_scanners)?;
-        Ok(Engine { connection, options: self.options.clone(), own_scanners: self.own_scanners.clone() })
+        Ok(Engine { connection, options: self.options.clone(), own_scanners: self.own_scanners.clone(), is_attached: self.is_attached })
+    }
+
+    /// Attaches a database file, to be read only, as the one in which names are looked up: an engine in memory that does so for each look
+    /// at a file is spared opening all of DuckDB again. Nobody can write to the file until [`Engine::detach`].
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn attach(&mut self, path: &Path) -> Result<()> {
+        if !path.exists() {
+            return Err(Error::NoDatabase(path.to_path_buf()));
+        }
+        let attach = format!("ATTACH {} AS {} (READ_ONLY)", quoted_text(&path.to_string_lossy()), quoted(&attached_name(path)));
+        self.connection.execute_batch(&attach).map_err(|error| opening_failed(path, &error))?;
+        (self.options.location, self.is_attached) = (Location::File(path.to_path_buf()), true);
+        Ok(self.connection.execute_batch(&format!("USE {}", quoted(&attached_name(path))))?)
+    }
+
+    /// Lets go of the file that is attached, if one is.
+    ///
+    /// # Errors
+    /// What DuckDB says.
+    pub fn detach(&mut self) -> Result<()> {
+        if !std::mem::replace(&mut self.is_attached, false) {
+            return Ok(());
+        }
+        let Location::File(path) = std::mem::replace(&mut self.options.location, Location::Memory) else { return Ok(()) };
+        Ok(self.connection.execute_batch(&format!("USE memory; DETACH {}", quoted(&attached_name(&path))))?)
     }
 
     /// What the database is called in messages.
@@ -118,6 +151,18 @@ impl Engine {
             Location::Memory => "the database in memory".to_owned(),
             Location::File(path) => path.display().to_string(),
         }
+    }
+
+    /// Where the database is.
+    #[must_use]
+    pub fn location(&self) -> &Location {
+        &self.options.location
+    }
+
+    /// The relation with the bars.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        self.options.source.as_deref().unwrap_or("bars")
     }
 
     /// The database file, as seen from everywhere; `None`: it is in memory.
@@ -146,6 +191,13 @@ impl Engine {
     pub fn has_relation(&self, name: &str) -> bool {
         self.connection.prepare("FROM query_table(?) LIMIT 0").and_then(|mut statement| statement.execute([name])).is_ok()
     }
+}
+
+/// As DuckDB names a database that it opens, so that views which name it find it.
+fn attached_name(path: &Path) -> String {
+    let stem = path.file_stem().map_or("db".into(), |stem| stem.to_string_lossy());
+    let is_taken = ["memory", "system", "temp"].iter().any(|taken| stem.eq_ignore_ascii_case(taken));
+    if is_taken { format!("{stem}_db") } else { stem.into_owned() }
 }
 
 /// What it means that DuckDB could not open or attach a file.

@@ -90,5 +90,8 @@ fn scan() -> Run {
         no_cache: true,
         explain: false,
         sql: false,
+        stream: false,
+        interval: None,
+        duration: None,
     }
 }

@@ -1,6 +1,7 @@
 //! One module per command, and how they open the database.
 
 pub(crate) mod adopt;
+pub(crate) mod alerts;
 pub(crate) mod backtest;
 mod batches;
 pub(crate) mod check;
@@ -12,7 +13,9 @@ mod follow;
 pub(crate) mod history;
 pub(crate) mod ingest;
 pub(crate) mod list;
+mod live;
 pub(crate) mod man;
+pub(crate) mod monitor;
 pub(crate) mod new;
 pub(crate) mod optimize;
 mod recording;
@@ -21,6 +24,7 @@ pub(crate) mod replay;
 pub(crate) mod run;
 mod scanning;
 pub(crate) mod sql;
+mod stream;
 mod trading;
 
 use std::{

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use stockscan_configuration::RunSettings;
 use stockscan_engine::{Argument, Call, Engine, Error, Result, Value};
+use stockscan_live::value_of_json;
 
 use super::{market, no_usable_bars, symbol_list, text};
 use crate::arguments::{Global, Scan};
@@ -97,19 +98,5 @@ pub(crate) fn name_and_value(setting: &str) -> Result<(&str, &str)> {
 /// What the configuration says of the parameters that a scanner takes.
 pub(crate) fn configured(engine: &Engine, global: &Global, scanner: &str, takes: impl Fn(&str) -> bool) -> Result<Vec<(String, Argument)>> {
     let settings = global.configuration.scanner_settings(engine, scanner)?.into_iter().filter(|(name, _)| takes(name));
-    Ok(settings.map(|(name, setting)| (name, Argument::Value(value(&setting.value)))).collect())
-}
-
-/// A value of a file as one of SQL.
-fn value(given: &serde_json::Value) -> Value {
-    match given {
-        serde_json::Value::Null | serde_json::Value::Object(_) => Value::Null,
-        serde_json::Value::Bool(value) => Value::Boolean(*value),
-        serde_json::Value::Number(number) => match number.as_i64() {
-            Some(whole) => Value::BigInt(whole),
-            None => number.as_f64().map_or(Value::Null, Value::Double),
-        },
-        serde_json::Value::String(text) => Value::Text(text.clone()),
-        serde_json::Value::Array(items) => Value::List(items.iter().map(value).collect()),
-    }
+    Ok(settings.map(|(name, setting)| (name, Argument::Value(value_of_json(&setting.value)))).collect())
 }

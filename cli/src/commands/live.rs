@@ -1,0 +1,110 @@
+//! What the commands with live scans share: from their options to the scan, which errors end them, and what they say at the end.
+
+use std::time::Duration;
+
+use stockscan_engine::{Error, Options, Result};
+use stockscan_live::{LiveScan, Reader, Statistics, is_locked};
+
+use super::{Access, counted, options, own_scanners, scanning::Scanning};
+use crate::{
+    arguments::{Global, Repeat, Scan},
+    pace::{self, Pace},
+};
+
+/// A database to look at again and again.
+pub(crate) fn reader(global: &Global) -> Result<Reader> {
+    let reader = Reader::new(Options { scanners_directory: own_scanners(global)?, ..options(global, Access::Read)? })?;
+    pace::watch([reader.engine()]);
+    Ok(reader)
+}
+
+/// What is scanned, from the configuration, and over it the options.
+pub(crate) fn scan(global: &Global, reader: &mut Reader, scan: &Scan) -> Result<LiveScan> {
+    check_enabled(global)?;
+    reader.read(global.configuration.default.retry_attempts.0, |engine| {
+        for stranger in global.configuration.check_scanners(engine)? {
+            if !global.quiet {
+                eprintln!("{stranger}");
+            }
+        }
+        let scanning = Scanning::new(engine, global, scan)?;
+        let live = LiveScan { function: scanning.function, arguments: scanning.arguments, settings: scanning.settings };
+        // So that a wrong name of a parameter is said before anything starts.
+        live.check(engine)?;
+        if !global.quiet {
+            for finding in engine.unchecked_reading(&live.function)? {
+                eprintln!("{} may look ahead: {}; 'scanner check' says more", finding.function, finding.problem);
+            }
+        }
+        Ok(live)
+    })
+}
+
+/// Live scans may be switched off.
+pub(crate) fn check_enabled(global: &Global) -> Result<()> {
+    if global.configuration.streaming.enabled {
+        return Ok(());
+    }
+    Err(switched_off(global, "enabled", "there are no live scans"))
+}
+
+/// A key of `streaming` is false; what follows from that.
+pub(crate) fn switched_off(global: &Global, key: &str, effect: &str) -> Error {
+    let origin = global.configuration.origin("streaming", key).map_or(String::new(), |origin| format!("{origin}: "));
+    Error::Invalid(format!("{origin}streaming.{key} is false, so {effect}; expected true there, or nothing"))
+}
+
+/// How often and for how long.
+pub(crate) fn pace(global: &Global, repeat: &Repeat) -> Pace {
+    Pace::start(interval(global, repeat), repeat.duration)
+}
+
+/// Time between two ticks.
+pub(crate) fn interval(global: &Global, repeat: &Repeat) -> Duration {
+    repeat.interval.unwrap_or_else(|| Duration::from_secs(global.configuration.streaming.interval_seconds.0))
+}
+
+/// Whether an error is no matter of one tick: what was asked for cannot be, nobody takes the rows, or nothing was right from the start.
+pub(crate) fn ends(error: &Error, statistics: &Statistics) -> bool {
+    let never_worked = statistics.scans == 0 && statistics.errors == statistics.ticks;
+    error.is_usage() || matches!(error, Error::Output(_)) || (never_worked && !is_locked(error) && !matches!(error, Error::Timeout(_)))
+}
+
+/// Says what failed, and that it goes on.
+pub(crate) fn complain(error: &Error) {
+    eprintln!("{} {error}", console::style("scanner:").red().bold().for_stderr());
+}
+
+/// `12 scans, 3 without anything new, in 1:05 min; half took up to 0.12 s, the longest 0.31 s; 1 failed`
+pub(crate) fn summary(statistics: &Statistics, waits: u64, elapsed: Duration) -> String {
+    let mut text = format!("{} in {}", counted(statistics.ticks, "tick"), span(elapsed));
+    if let Some(median) = statistics.percentile(50) {
+        let (median, longest) = (median.as_secs_f64(), statistics.longest.as_secs_f64());
+        text.push_str(&format!(", {} (half of them up to {median:.2} s, the longest {longest:.2} s)", counted(statistics.scans, "scan")));
+    }
+    if statistics.unchanged > 0 {
+        text.push_str(&format!(", {} without anything new in the database", statistics.unchanged));
+    }
+    if statistics.errors > 0 {
+        text.push_str(&format!(", {} failed", statistics.errors));
+    }
+    if waits > 0 {
+        text.push_str(&format!("; the database was held by another process {}", times(waits)));
+    }
+    text
+}
+
+fn times(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+}
+
+/// `0.4 s`, `35 s`, `1:05 min`, `2:05 h`.
+pub(crate) fn span(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..10 => format!("{:.1} s", duration.as_secs_f64()),
+        10..60 => format!("{seconds} s"),
+        60..3600 => format!("{}:{:02} min", seconds / 60, seconds % 60),
+        _ => format!("{}:{:02} h", seconds / 3600, seconds / 60 % 60),
+    }
+}
