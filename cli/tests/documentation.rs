@@ -96,7 +96,8 @@ fn examples_in_the_help_run() -> Outcome {
         cp day1.csv day2.csv
         scanner sql \"COPY (SELECT ts::DATE AS date, ts::TIME AS time, open, high, low, close, volume FROM demo_bars(symbols := 1, sessions := 3)) TO 'INFY.csv'\"
         scanner sql \"COPY (SELECT symbol, (epoch_us(ts) / 1000)::BIGINT AS ts, open, high, low, close, volume FROM demo_bars(symbols := 1, sessions := 3)) TO 'polygon.csv'\"
-        echo \"FROM scanners();\" > script.sql";
+        echo \"FROM scanners();\" > script.sql
+        echo '{\"alerts\": {\"morning\": {\"scanner_type\": \"breakout\"}}}' > scanner_config.json";
     assert_success(&shell(prepare, folder.path())?, "preparing");
     let mut count = 0;
     for command in [
@@ -115,6 +116,9 @@ fn examples_in_the_help_run() -> Outcome {
         "history",
         "show",
         "export",
+        "monitor",
+        "alerts",
+        "alerts watch",
     ] {
         let help = shell(&format!("scanner {command} --help"), folder.path())?;
         assert_success(&help, command);
