@@ -83,7 +83,8 @@ impl Alerts {
         self.rules.iter().map(|followed| (followed.rule.name.as_str(), followed.watch.statistics()))
     }
 
-    /// Scans for the rules that are due, and records what is new. `running` is told which engines work on it, so that they can be interrupted.
+    /// Scans for the rules that are due, and records what is new. `running` is told which engines work on it, so that they can be
+    /// interrupted.
     pub fn step(&mut self, reader: &mut Reader, running: impl Fn(&[Engine])) -> Vec<Event> {
         let now = Instant::now();
         let mut due: Vec<&mut Followed> = self.rules.iter_mut().filter(|followed| followed.next <= now).collect();

@@ -29,7 +29,8 @@ impl Reader {
         Ok(Reader { engine, file, waits: 0 })
     }
 
-    /// Does something with the database open. Where another process holds it that is tried again, so many times, with growing waits between.
+    /// Does something with the database open. Where another process holds it that is tried again, so many times, with growing waits
+    /// between.
     ///
     /// # Errors
     /// As [`Engine::open`], and what `work` says.
