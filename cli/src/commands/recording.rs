@@ -54,7 +54,7 @@ pub(crate) fn scan(
         if let Err(error) = state.record(engine, &scan)
             && !global.quiet
         {
-            eprintln!("this scan is not in the history: {}; --state FILE names another place for it", brief(&error));
+            eprintln!("{}", not_recorded("this scan", &error));
         }
     };
     if let Some(data_version) = data_version.as_deref().filter(|_| may_reuse && settings.enable_caching && !settings.cache_ttl.is_zero()) {
@@ -128,6 +128,11 @@ pub(crate) fn units(engine: &Engine, function: &str) -> Result<Vec<(String, Stri
     let units = columns.into_iter().filter_map(|column| Some((column.name, column.unit?)));
     let units = units.filter(|(_, unit)| unit != "currency" && !unit.starts_with("points") && !unit.contains(' '));
     Ok(units.map(|(name, unit)| (name, if unit == "times" { "×".to_owned() } else { unit })).collect())
+}
+
+/// Says that scans are not in the history, and why.
+pub(crate) fn not_recorded(what: &str, error: &Error) -> String {
+    format!("{what} is not in the history: {}; --state FILE names another place for it", brief(error))
 }
 
 /// The first sentence of an error, without what it advises.
