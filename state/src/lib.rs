@@ -79,7 +79,7 @@ impl State {
         loop {
             match engine.connection().execute_batch(&statement).map_err(|error| opening_failed(&self.path, &error)) {
                 Ok(()) => break,
-                Err(Error::Locked { .. }) if started.elapsed() < PATIENCE => {
+                Err(error) if error.is_passing() && started.elapsed() < PATIENCE => {
                     // Those who wait for the same file do not come back at the same moment.
                     thread::sleep(wait + Duration::from_millis(u64::from(std::process::id() % 7)));
                     wait = (wait * 2).min(Duration::from_millis(100));

@@ -81,6 +81,9 @@ fn plain(global: &Global, scan: LiveScan, mut reader: Reader, mut board: Board, 
         }
     }
     say_summary(global, &board, watch.statistics(), reader.waits(), &pace);
+    if let Some(text) = recorder.failure().filter(|_| !global.quiet) {
+        eprintln!("{text}");
+    }
     Ok(())
 }
 
@@ -141,7 +144,13 @@ fn scanning(scan: LiveScan, mut reader: Reader, mut recorder: live::Recorder, or
         });
         recorder.take(&reader, &mut watch);
         let ends = outcome.as_ref().is_err_and(|error| live::ends(error, watch.statistics()));
-        let report = Report { outcome, statistics: watch.statistics().clone(), waits: reader.waits(), unrecorded: recorder.failure().map(str::to_owned), ends };
+        let report = Report {
+            outcome,
+            statistics: watch.statistics().clone(),
+            waits: reader.waits(),
+            unrecorded: recorder.failure().map(str::to_owned),
+            ends,
+        };
         if reports.send(report).is_err() {
             return;
         }
@@ -175,6 +184,9 @@ fn full_screen(global: &Global, scan: LiveScan, reader: Reader, mut board: Board
     // The thread may be in the middle of a scan; nothing of it is wanted any more.
     pace::stop();
     say_summary(global, &board, &view.statistics, view.waits, &pace);
+    if let Some(text) = view.unrecorded.filter(|_| !global.quiet) {
+        eprintln!("{text}");
+    }
     outcome
 }
 

@@ -43,6 +43,7 @@ pub(crate) fn scan(
     let scan_id = new_scan_id();
     // A scanner of the user's own may read more than the bars.
     let data_version = if is_built_in(&call.function) { engine.data_version()? } else { None };
+    let database = engine.file();
     let units = units(engine, &call.function)?;
     let copy = copy(global, call, &scan_id, output)?;
     let outputs = (output, copy.as_ref());
@@ -50,7 +51,15 @@ pub(crate) fn scan(
     let started = Instant::now();
     let mut results = Results::default();
     let record = |elapsed: Duration, outcome: Outcome<'_>| {
-        let scan = Scan { scan_id: &scan_id, command: "run", call, data_version: data_version.as_deref(), elapsed, outcome };
+        let scan = Scan {
+            scan_id: &scan_id,
+            command: "run",
+            call,
+            database: database.as_deref(),
+            data_version: data_version.as_deref(),
+            elapsed,
+            outcome,
+        };
         if let Err(error) = state.record(engine, &scan)
             && !global.quiet
         {
@@ -79,7 +88,7 @@ pub(crate) fn scan(
     match outcome {
         Ok(()) => record(elapsed, Outcome::Done(&results)),
         Err(error) => {
-            record(elapsed, Outcome::Failed(&error));
+            record(elapsed, Outcome::Failed { kind: error.kind(), text: &error.to_string() });
             return Err(error);
         }
     }
