@@ -120,13 +120,13 @@ impl Alerts {
         // The database is closed by now: whoever writes to it need not wait for the record.
         let state = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).state().clone();
         for (followed, outcome) in changed.iter_mut().zip(outcomes) {
-            if let Err(error) = reader.record(&state, "alerts", &mut followed.watch) {
-                events.push(Event::Failed { rule: followed.rule.name.clone(), error });
-            }
             match outcome {
                 Ok(alerts) => events.extend(followed.fire(alerts, &self.ledger)),
                 Err(error) => events.push(Event::Failed { rule: followed.rule.name.clone(), error }),
             }
+            let is_told = events.iter().any(|event| matches!(event, Event::NotRecorded(_)));
+            let recorded = reader.record(&state, "alerts", &mut followed.watch);
+            events.extend(recorded.err().filter(|_| !is_told).map(Event::NotRecorded));
         }
         if let Err(error) = read {
             let mut changed = changed.split_off(scanned);

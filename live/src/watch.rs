@@ -149,9 +149,9 @@ impl Watch {
         match &mut self.asked {
             Some(asked) => asked.failure = failure,
             None => {
-                let given = self.scan.arguments.iter().filter_map(|(name, argument)| match argument {
-                    Argument::Value(value) => Some((name.clone(), value.clone())),
-                    Argument::Text(text) => Some((name.clone(), Value::Text(text.clone()))),
+                let given = self.scan.arguments.iter().map(|(name, argument)| match argument {
+                    Argument::Value(value) => (name.clone(), value.clone()),
+                    Argument::Text(text) => (name.clone(), Value::Text(text.clone())),
                 });
                 let call = Call { function: self.scan.function.clone(), arguments: given.collect() };
                 self.asked = Some(Asked { call, data_version: None, elapsed: Duration::ZERO, failure });

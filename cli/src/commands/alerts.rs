@@ -216,7 +216,7 @@ fn tell(global: &Global, event: Event, fired: &mut u64) -> Result<()> {
             out.flush()?;
         }
         Event::Failed { rule, error } => live::complain(&Error::Stopped(format!("{rule}: {error}"))),
-        Event::NotRecorded(error) => live::complain(&Error::Stopped(format!("the record of alerts: {error}"))),
+        Event::NotRecorded(error) => live::complain(&Error::Stopped(format!("the record of scans and alerts: {error}"))),
         Event::Attempted(attempt) => {
             let text = attempt_text(&attempt);
             match attempt.answer.verdict {
