@@ -92,15 +92,15 @@ pub(crate) fn write_scan(
 
 /// Writes rows that are there already.
 pub(crate) fn write_rows(rows: &Rows, output: &Output, numbers: Numbers) -> Result<()> {
-    write_rows_narrowed(rows, output, numbers, &[])
+    write_kept(rows, output, numbers, &[], &[])
 }
 
-/// The same; a table for which the terminal is too narrow has only these columns.
-pub(crate) fn write_rows_narrowed(rows: &Rows, output: &Output, numbers: Numbers, narrow: &[&str]) -> Result<()> {
+/// The same; a table has the columns' units, and one for which the terminal is too narrow has only these columns.
+pub(crate) fn write_kept(rows: &Rows, output: &Output, numbers: Numbers, narrow: &[&str], units: &[(String, String)]) -> Result<()> {
     let mut sink = Sink::open(output, format(output)?);
     sink.begin(&rows.batch.schema())?;
     sink.take(&rows.batch)?;
-    sink.finish(numbers, narrow, &[])
+    sink.finish(numbers, narrow, units)
 }
 
 /// Writes a text that was made for people.

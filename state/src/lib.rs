@@ -5,6 +5,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -22,6 +23,9 @@ pub const SCHEMA: &str = "stockscan_state";
 
 /// How long to wait for another process that has the file open.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Held while a file is attached. The lock on a file is between processes; two engines of one process would both get it.
+static ATTACHED: Mutex<()> = Mutex::new(());
 
 /// A file with the history of scans.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,11 +61,12 @@ impl State {
         self.path.exists()
     }
 
-    /// Does something while the file is attached as [`SCHEMA`].
+    /// Does something while the file is attached as [`SCHEMA`]. Not to be called within itself.
     ///
     /// # Errors
     /// [`Error::Locked`] when another process keeps it open, [`Error::NoPermission`], what the work returns, or what DuckDB says.
     pub fn with<T>(&self, engine: &Engine, access: Access, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let _attached = ATTACHED.lock().unwrap_or_else(PoisonError::into_inner);
         self.attach(engine, access)?;
         let outcome = work();
         let detached = engine.connection().execute_batch(&format!("DETACH {SCHEMA}")).map_err(Error::from);

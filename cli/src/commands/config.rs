@@ -189,7 +189,7 @@ fn show(global: &Global, config: &Config) -> Result<()> {
             columns.push(("acts_in", column(|row| &row.acts_in)));
         }
     }
-    output::write_rows_narrowed(&table(columns)?, &config.output, Numbers::Exact, &["key", "value", "origin"])?;
+    output::write_kept(&table(columns)?, &config.output, Numbers::Exact, &["key", "value", "origin"], &[])?;
     if is_table && !of_one && !global.quiet {
         let mut later: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for row in rows.iter().filter(|row| !row.acts_in.is_empty()) {

@@ -28,10 +28,10 @@ pub(crate) fn list(global: &Global, history: &History) -> Result<()> {
     }
     let is_for_people = is_for_people(&history.output)?;
     let query = if history.stats { statistics(history) } else { scans(history, is_for_people) };
-    let found = state.with(&engine, Access::Read, || {
-        let numbers = if history.stats { Numbers::Rounded } else { Numbers::Exact };
-        output::write(&engine, &query, None, &history.output, numbers)
-    })?;
+    // Nothing is written while the file is open: whoever reads along may take his time.
+    let rows = state.with(&engine, Access::Read, || Rows::of(&engine, &query, None))?;
+    output::write_rows(&rows, &history.output, if history.stats { Numbers::Rounded } else { Numbers::Exact })?;
+    let found = rows.len();
     if is_for_people && !global.quiet {
         match found {
             0 => eprintln!("no scan of {} is of that kind", state.path().display()),
@@ -54,7 +54,8 @@ pub(crate) fn show(global: &Global, show: &Show) -> Result<()> {
     );
     if !is_for_people(&show.output)? {
         let whole = Query { sql: query.sql.replace("* EXCLUDE (columns, results)", "* EXCLUDE (columns)"), ..query };
-        return state.with(&engine, Access::Read, || output::write(&engine, &whole, None, &show.output, Numbers::Exact).map(|_| ()));
+        let rows = state.with(&engine, Access::Read, || Rows::of(&engine, &whole, None))?;
+        return output::write_rows(&rows, &show.output, Numbers::Exact);
     }
     let scan = state.with(&engine, Access::Read, || Rows::of(&engine, &query, None))?;
     let value = |column: &str| Ok::<_, Error>(scan.text(column)?.unwrap_or_default());

@@ -13,6 +13,8 @@ use super::database;
 use crate::{
     arguments::{Format, Global, Output},
     output, progress,
+    rows::Rows,
+    table::Numbers,
 };
 
 /// A scan that has ended well.
@@ -70,14 +72,12 @@ pub(crate) fn scan(
         let question = Question { call, data_version, within: settings.cache_ttl };
         // A history that cannot be read is no reason not to scan.
         if let Ok(Some(from)) = state.answered(engine, &question) {
-            let written = state.with(engine, Access::Read, || match state.rows(engine, &from)? {
-                Some(query) => output::write_scan(engine, &query, None, outputs, &units, &mut results).map(|()| true),
-                None => Ok(false),
-            })?;
-            if written {
-                let elapsed = started.elapsed();
-                record(elapsed, Outcome::Cached { from: &from, rows: results.rows() });
-                return Ok(Recorded { rows: results.rows(), elapsed, is_cached: true, saved });
+            if let Some(kept) = kept(engine, &state, &from)? {
+                output::write_kept(&kept, output, Numbers::Rounded, &[], &units)?;
+                copy.as_ref().map_or(Ok(()), |copy| output::write_rows(&kept, copy, Numbers::Exact))?;
+                let (elapsed, rows) = (started.elapsed(), kept.len() as u64);
+                record(elapsed, Outcome::Cached { from: &from, rows });
+                return Ok(Recorded { rows, elapsed, is_cached: true, saved });
             }
         }
     }
@@ -120,15 +120,19 @@ pub(crate) fn copy(global: &Global, call: &Call, scan_id: &str, output: &Output)
 
 /// Writes the rows of a scan of the history. Returns how many.
 pub(crate) fn write(engine: &Engine, state: &State, scan_id: &str, output: &Output, units: &[(String, String)]) -> Result<u64> {
-    let mut results = Results::default();
-    state.with(engine, Access::Read, || match state.rows(engine, scan_id)? {
-        Some(query) => output::write_scan(engine, &query, None, (output, None), units, &mut results),
-        None => Err(Error::Invalid(format!(
+    let rows = kept(engine, state, scan_id)?.ok_or_else(|| {
+        Error::Invalid(format!(
             "the history has no rows of scan {scan_id}: it failed, or had more than are kept; 'scanner show {}' shows how to run it again",
             &scan_id[..8]
-        ))),
+        ))
     })?;
-    Ok(results.rows())
+    output::write_kept(&rows, output, Numbers::Rounded, &[], units)?;
+    Ok(rows.len() as u64)
+}
+
+/// The rows of a scan of the history, if it has them. Nothing is written while the file is open: whoever reads along may take his time.
+fn kept(engine: &Engine, state: &State, scan_id: &str) -> Result<Option<Rows>> {
+    state.with(engine, Access::Read, || state.rows(engine, scan_id)?.map(|query| Rows::of(engine, &query, None)).transpose())
 }
 
 /// The units of a scanner's columns, as far as they are not in every trader's head.
