@@ -54,7 +54,7 @@ pub(crate) fn scan(
         if let Err(error) = state.record(engine, &scan)
             && !global.quiet
         {
-            eprintln!("this scan is not in the history: {}; --state FILE names another place for it", brief(&error));
+            say!("this scan is not in the history: {}; --state FILE names another place for it", brief(&error));
         }
     };
     if let Some(data_version) = data_version.as_deref().filter(|_| may_reuse && settings.enable_caching && !settings.cache_ttl.is_zero()) {
