@@ -166,13 +166,15 @@ pub(crate) struct NewFile {
 
 impl NewFile {
     /// Makes it, under another name.
-    pub(crate) fn create(path: &Path) -> Result<(NewFile, File)> {
+    pub(crate) fn create(path: &Path) -> Result<(NewFile, Named)> {
+        let given = path;
         // A link is followed; a device or a pipe is written to as it is.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
         let is_special = path.exists() && !path.is_file();
         let written_to = if is_special { path.clone() } else { unfinished(&path) };
         let file = File::create(&written_to).map_err(|source| Error::File { path: path.clone(), source })?;
-        Ok((NewFile { path, written_to }, file))
+        let shown = given.display().to_string();
+        Ok((NewFile { path, written_to }, Named { file, shown }))
     }
 
     /// Gives it its name.
@@ -190,6 +192,31 @@ impl Drop for NewFile {
             // It is not there any more if it was finished.
             let _ = fs::remove_file(&self.written_to);
         }
+    }
+}
+
+/// A file that says its name where it cannot be written to.
+#[derive(Debug)]
+pub(crate) struct Named {
+    file: File,
+    shown: String,
+}
+
+impl Named {
+    fn named<T>(&self, outcome: io::Result<T>) -> io::Result<T> {
+        outcome.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.shown)))
+    }
+}
+
+impl Write for Named {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let outcome = self.file.write(bytes);
+        self.named(outcome)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let outcome = self.file.flush();
+        self.named(outcome)
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stockscan_engine::{Call, Engine, Error, Query, Result, Value, opening_failed, quoted_text};
+use stockscan_engine::{Call, Engine, Error, Query, Result, Value, opened, quoted_text};
 
 mod results;
 mod scans;
@@ -77,7 +77,7 @@ impl State {
         let started = Instant::now();
         let mut wait = Duration::from_millis(5);
         loop {
-            match engine.connection().execute_batch(&statement).map_err(|error| opening_failed(&self.path, &error)) {
+            match opened(&self.path, || engine.connection().execute_batch(&statement)) {
                 Ok(()) => break,
                 Err(Error::Locked { .. }) if started.elapsed() < PATIENCE => {
                     // Those who wait for the same file do not come back at the same moment.
