@@ -367,6 +367,7 @@ pub(crate) fn arrow_error(error: ArrowError) -> Error {
     match error {
         ArrowError::IoError(_, source) => Error::Output(source),
         ArrowError::CsvError(text) if text.contains("Broken pipe") => Error::Output(io::ErrorKind::BrokenPipe.into()),
+        ArrowError::CsvError(text) => Error::Database(text),
         other => Error::Database(other.to_string()),
     }
 }

@@ -113,7 +113,7 @@ fn examples_in_the_help_run() -> Outcome {
     let mut count = 0;
     for command in commands(&String::from_utf8(shell("scanner --help", folder.path())?.stdout)?) {
         let help = shell(&format!("scanner {command} --help"), folder.path())?;
-        assert_success(&help, command);
+        assert_success(&help, &command);
         let text = String::from_utf8(help.stdout)?;
         let examples: Vec<&str> = text.lines().map(str::trim).filter(|line| line.starts_with("scanner ")).collect();
         assert!(!examples.is_empty(), "scanner {command} --help has an example");

@@ -200,7 +200,10 @@ fn attached_name(path: &Path) -> String {
     if is_taken { format!("{stem}_db") } else { stem.into_owned() }
 }
 
-/// Opens or attaches a file. One that was begun and could not be, as on a full disk, does not stay: DuckDB takes no empty file for a database.
+/// Bytes of a DuckDB file before its first block: with fewer it is no database.
+const HEADERS: u64 = 3 * 4096;
+
+/// Opens or attaches a file. One that was begun and could not be, as on a full disk, does not stay: DuckDB would take it for a damaged one.
 ///
 /// # Errors
 /// As [`Engine::open`].
@@ -210,7 +213,7 @@ pub fn opened<T>(path: &Path, open: impl FnOnce() -> std::result::Result<T, duck
         let error = opening_failed(path, &error);
         // One that another process has just begun is held by it.
         let is_ours = !was_there && !matches!(error, Error::Locked { .. });
-        if is_ours && std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0) {
+        if is_ours && std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() < HEADERS) {
             let _ = std::fs::remove_file(path);
         }
         error
@@ -246,6 +249,13 @@ pub(crate) fn opening_failed(path: &Path, error: &duckdb::Error) -> Error {
         return Error::File {
             path: path.to_path_buf(),
             source: std::io::Error::new(std::io::ErrorKind::StorageFull, "No space left on device"),
+        };
+    }
+    let has_folder = path.parent().is_none_or(|folder| folder.as_os_str().is_empty() || folder.is_dir());
+    if !has_folder {
+        return Error::File {
+            path: path.to_path_buf(),
+            source: std::io::Error::new(std::io::ErrorKind::NotFound, "there is no such folder"),
         };
     }
     if path.is_file() {
