@@ -108,12 +108,15 @@ fn examples_in_the_help_run() -> Outcome {
         mkdir drops && cp bars.parquet drops
         scanner sql \"CREATE TABLE raw_prices AS SELECT symbol, ts AS timestamp, open, high, low, close, volume FROM bars LIMIT 1000;
             CREATE TABLE daily AS SELECT symbol, date, 1.0 AS open, 1.0 AS high, 1.0 AS low, 1.0 AS close, 1 AS volume
-            FROM (SELECT DISTINCT symbol, CAST(ts AS DATE) AS date FROM bars)\"";
+            FROM (SELECT DISTINCT symbol, CAST(ts AS DATE) AS date FROM bars)\"
+        echo '{\"alerts\": {\"morning\": {\"scanner_type\": \"breakout\"}}}' > scanner_config.json";
     assert_success(&shell(prepare, folder.path())?, "preparing");
     let mut count = 0;
-    for command in commands(&String::from_utf8(shell("scanner --help", folder.path())?.stdout)?) {
+    let mut commands = commands(&String::from_utf8(shell("scanner --help", folder.path())?.stdout)?);
+    commands.push("alerts watch".to_owned());
+    for command in commands {
         let help = shell(&format!("scanner {command} --help"), folder.path())?;
-        assert_success(&help, &command);
+        assert_success(&help, command);
         let text = String::from_utf8(help.stdout)?;
         let examples: Vec<&str> = text.lines().map(str::trim).filter(|line| line.starts_with("scanner ")).collect();
         assert!(!examples.is_empty(), "scanner {command} --help has an example");
