@@ -116,7 +116,7 @@ fn examples_in_the_help_run() -> Outcome {
     commands.push("alerts watch".to_owned());
     for command in commands {
         let help = shell(&format!("scanner {command} --help"), folder.path())?;
-        assert_success(&help, command);
+        assert_success(&help, &command);
         let text = String::from_utf8(help.stdout)?;
         let examples: Vec<&str> = text.lines().map(str::trim).filter(|line| line.starts_with("scanner ")).collect();
         assert!(!examples.is_empty(), "scanner {command} --help has an example");

@@ -174,6 +174,7 @@ impl Error {
             | Error::Invalid(_) => "usage",
             Error::MissingSource { .. } | Error::NoDatabase(_) => "missing",
             Error::Locked { .. } => "locked",
+            Error::Database(_) if self.is_passing() => "locked",
             Error::NoPermission { .. } => "permission",
             Error::NotADatabase { .. } | Error::NewerDatabase { .. } => "unreadable",
             Error::Timeout(_) => "timeout",
@@ -186,7 +187,12 @@ impl Error {
     /// Whether the same may succeed a moment later.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        matches!(self, Error::Locked { .. })
+        match self {
+            Error::Locked { .. } => true,
+            // Between DuckDB's refusal and its look at who is the cause that one may have gone: then it names no process.
+            Error::Database(text) => text.contains("Could not set lock on file"),
+            _ => false,
+        }
     }
 
     /// DuckDB's error without its kind in front of guard messages, and without the excerpt of generated SQL behind any message.

@@ -83,7 +83,8 @@ impl Alerts {
         self.rules.iter().map(|followed| (followed.rule.name.as_str(), followed.watch.statistics()))
     }
 
-    /// Scans for the rules that are due, and records what is new. `running` is told which engines work on it, so that they can be interrupted.
+    /// Scans for the rules that are due, and records what is new. `running` is told which engines work on it, so that they can be
+    /// interrupted.
     pub fn step(&mut self, reader: &mut Reader, running: impl Fn(&[Engine])) -> Vec<Event> {
         let now = Instant::now();
         let mut due: Vec<&mut Followed> = self.rules.iter_mut().filter(|followed| followed.next <= now).collect();
@@ -117,11 +118,15 @@ impl Alerts {
         running(&[]);
         let scanned = outcomes.len();
         // The database is closed by now: whoever writes to it need not wait for the record.
+        let state = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).state().clone();
         for (followed, outcome) in changed.iter_mut().zip(outcomes) {
             match outcome {
                 Ok(alerts) => events.extend(followed.fire(alerts, &self.ledger)),
                 Err(error) => events.push(Event::Failed { rule: followed.rule.name.clone(), error }),
             }
+            let is_told = events.iter().any(|event| matches!(event, Event::NotRecorded(_)));
+            let recorded = reader.record(&state, "alerts", &mut followed.watch);
+            events.extend(recorded.err().filter(|_| !is_told).map(Event::NotRecorded));
         }
         if let Err(error) = read {
             let mut changed = changed.split_off(scanned);

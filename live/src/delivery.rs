@@ -1,7 +1,7 @@
 //! Delivers the messages of one rule in a thread of its own, so that neither a scan nor another rule waits for a receiver.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -73,7 +73,17 @@ impl Delivery {
     ) -> Result<Delivery> {
         let (inbox, messages) = mpsc::sync_channel(usize::from(ROOM));
         let shared = Arc::new(Shared::default());
-        let mut worker = Worker { rule, receiver, ledger, backoff, events, shared: shared.clone(), queue: BTreeMap::new(), count: 0 };
+        let mut worker = Worker {
+            rule,
+            receiver,
+            ledger,
+            backoff,
+            events,
+            shared: shared.clone(),
+            queue: BTreeMap::new(),
+            ended: HashSet::new(),
+            count: 0,
+        };
         worker.take_up()?;
         thread::spawn(move || worker.run(&messages));
         Ok(Delivery { inbox, shared })
@@ -104,6 +114,8 @@ struct Worker {
     shared: Arc<Shared>,
     /// By when they are due, those of the same moment in their order.
     queue: BTreeMap<(Instant, u64), Waiting>,
+    /// Messages with which nothing more is to be done. One that was taken up from the record may be handed over afterwards.
+    ended: HashSet<String>,
     count: u64,
 }
 
@@ -161,6 +173,8 @@ impl Worker {
         if let (Verdict::Later(wish), false) = (attempt.answer.verdict, is_given_up) {
             let wait = self.backoff.after(number, wish);
             self.add(Message { attempts: number, ..attempt.message }, wait, false);
+        } else {
+            self.ended.insert(attempt.message.id);
         }
         if is_untried {
             self.shared.untried.fetch_sub(1, Ordering::SeqCst);
@@ -182,9 +196,9 @@ impl Worker {
         Ok(())
     }
 
-    /// Puts a message in its place, unless it is there.
+    /// Puts a message in its place, unless it is there or has been.
     fn add(&mut self, message: Message, wait: Duration, is_untried: bool) -> bool {
-        if self.queue.values().any(|other| other.message.id == message.id) {
+        if self.ended.contains(&message.id) || self.queue.values().any(|other| other.message.id == message.id) {
             return false;
         }
         self.count += 1;

@@ -74,6 +74,12 @@ impl Attempt {
 }
 
 impl Ledger {
+    /// The history of scans that the alerts stand beside.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
     /// In the file of the history, which is opened only for each moment of reading or writing.
     ///
     /// # Errors
@@ -118,11 +124,12 @@ impl Ledger {
         let alerts = format!(
             "WITH last_attempts AS ( \
                  SELECT tried.webhook_id, max(tried.attempt) AS attempts, arg_max(tried.outcome, tried.attempt) AS outcome, \
-                     arg_max(tried.error, tried.attempt) FILTER (WHERE tried.outcome <> 'delivered') AS error \
+                     last(tried.error ORDER BY tried.attempt) AS error \
                  FROM {SCHEMA}.alert_deliveries AS tried GROUP BY tried.webhook_id) \
-             SELECT alert.fired_at, alert.rule, alert.session_date, CAST(CAST(alert.data_as_of AS TIME) AS VARCHAR) AS data_as_of, alert.symbol, \
-                 alert.price, CASE WHEN alert.webhook_id IS NULL THEN 'none' WHEN coalesce(tried.outcome, 'later') = 'later' THEN 'waiting' \
-                 ELSE tried.outcome END AS message, coalesce(tried.attempts, 0) AS attempts, tried.error \
+             SELECT alert.fired_at, alert.rule, alert.session_date, CAST(CAST(alert.data_as_of AS TIME) AS VARCHAR) AS data_as_of, \
+                 alert.symbol, alert.price, CASE WHEN alert.webhook_id IS NULL THEN 'none' \
+                 WHEN coalesce(tried.outcome, 'later') = 'later' THEN 'waiting' ELSE tried.outcome END AS message, \
+                 coalesce(tried.attempts, 0) AS attempts, tried.error \
              FROM {SCHEMA}.alerts AS alert LEFT JOIN last_attempts AS tried USING (webhook_id) \
              WHERE coalesce(alert.rule = ?, true) ORDER BY alert.fired_at DESC, alert.rule, alert.symbol LIMIT ?"
         );
@@ -192,7 +199,8 @@ impl Ledger {
         let sql = format!(
             "SELECT alert.rule, CAST(alert.session_date AS VARCHAR), alert.symbol, alert.scanner_type, \
              strftime(alert.data_as_of, '%Y-%m-%dT%H:%M:%S'), epoch_us(alert.fired_at), alert.price, alert.webhook_id, \
-             CAST(alert.\"row\" AS VARCHAR), CAST((SELECT count(*) FROM {SCHEMA}.alert_deliveries AS tried WHERE tried.webhook_id = alert.webhook_id) AS INTEGER) \
+             CAST(alert.\"row\" AS VARCHAR), \
+             CAST((SELECT count(*) FROM {SCHEMA}.alert_deliveries AS tried WHERE tried.webhook_id = alert.webhook_id) AS INTEGER) \
              FROM {SCHEMA}.alerts AS alert \
              WHERE alert.rule = ? AND alert.webhook_id IS NOT NULL AND NOT EXISTS ( \
                  FROM {SCHEMA}.alert_deliveries AS ended WHERE ended.webhook_id = alert.webhook_id AND ended.outcome IN {ENDS}) \
@@ -249,7 +257,10 @@ impl Ledger {
         }
         self.state.with(&self.engine, Access::Read, || {
             let has_tables: bool = self.engine.connection().query_row(
-                &format!("SELECT count(*) = 2 FROM duckdb_tables() WHERE database_name = '{SCHEMA}' AND table_name IN ('alerts', 'alert_deliveries')"),
+                &format!(
+                    "SELECT count(*) = 2 FROM duckdb_tables() \
+                     WHERE database_name = '{SCHEMA}' AND table_name IN ('alerts', 'alert_deliveries')"
+                ),
                 [],
                 |row| row.get(0),
             )?;
@@ -261,11 +272,11 @@ impl Ledger {
     fn writing<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.state.with(&self.engine, Access::Write, || {
             self.engine.connection().execute_batch(&format!(
-                "CREATE TABLE IF NOT EXISTS {SCHEMA}.alerts (rule VARCHAR, session_date DATE, symbol VARCHAR, scanner_type VARCHAR NOT NULL, \
-                 data_as_of TIMESTAMP NOT NULL, fired_at TIMESTAMP NOT NULL, price DOUBLE, webhook_id VARCHAR, \"row\" JSON NOT NULL, \
-                 PRIMARY KEY (rule, session_date, symbol)); \
-                 CREATE TABLE IF NOT EXISTS {SCHEMA}.alert_deliveries (webhook_id VARCHAR NOT NULL, rule VARCHAR NOT NULL, attempt INTEGER NOT NULL, \
-                 attempted_at TIMESTAMP NOT NULL, status INTEGER, error VARCHAR, seconds DOUBLE NOT NULL, outcome VARCHAR NOT NULL)"
+                "CREATE TABLE IF NOT EXISTS {SCHEMA}.alerts (rule VARCHAR, session_date DATE, symbol VARCHAR, \
+                 scanner_type VARCHAR NOT NULL, data_as_of TIMESTAMP NOT NULL, fired_at TIMESTAMP NOT NULL, price DOUBLE, \
+                 webhook_id VARCHAR, \"row\" JSON NOT NULL, PRIMARY KEY (rule, session_date, symbol)); \
+                 CREATE TABLE IF NOT EXISTS {SCHEMA}.alert_deliveries (webhook_id VARCHAR NOT NULL, rule VARCHAR NOT NULL, \
+                 attempt INTEGER NOT NULL, attempted_at TIMESTAMP NOT NULL, status INTEGER, error VARCHAR, seconds DOUBLE NOT NULL, outcome VARCHAR NOT NULL)"
             ))?;
             work()
         })

@@ -19,5 +19,5 @@ pub use reader::Reader;
 pub use rule::{Alert, Rule, value_of_json};
 pub use statistics::Statistics;
 pub use update::{Update, clock, names, of_symbols, symbols};
-pub use watch::{LiveScan, Tick, Watch, is_locked, while_locked};
+pub use watch::{LiveScan, Tick, Watch, while_locked};
 pub use webhook::{Answer, Receiver, Verdict, new_id};

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use stockscan_engine::{Engine, Location, Options, Result};
+use stockscan_state::State;
 
-use crate::while_locked;
+use crate::{Watch, while_locked};
 
 /// Opens a database file for each look, to be read only, and closes it again, so that a process that writes gets in between. DuckDB itself
 /// stays open: that takes a hundred times as long.
@@ -29,7 +30,8 @@ impl Reader {
         Ok(Reader { engine, file, waits: 0 })
     }
 
-    /// Does something with the database open. Where another process holds it that is tried again, so many times, with growing waits between.
+    /// Does something with the database open. Where another process holds it that is tried again, so many times, with growing waits
+    /// between.
     ///
     /// # Errors
     /// As [`Engine::open`], and what `work` says.
@@ -46,6 +48,14 @@ impl Reader {
         let outcome = work(&self.engine);
         self.engine.detach()?;
         outcome
+    }
+
+    /// Records the last tick of a watch in the history of scans, while the database is closed.
+    ///
+    /// # Errors
+    /// As [`State::record`].
+    pub fn record(&self, state: &State, command: &str, watch: &mut Watch) -> Result<()> {
+        watch.record(state, &self.engine, command, self.file.as_deref())
     }
 
     /// How often a look had to wait because another process held the database.

@@ -127,8 +127,8 @@ impl Alert {
         })
     }
 
-    /// What a rule makes of a result: an alert for each name. Of a name with several rows the best counts. Before a fixed cutoff there is none,
-    /// since a name can still go.
+    /// What a rule makes of a result: an alert for each name. Of a name with several rows the best counts. Before a fixed cutoff there is
+    /// none, since a name can still go.
     ///
     /// # Errors
     /// For a result without the columns that every scanner has.

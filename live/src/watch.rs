@@ -15,6 +15,8 @@ use jiff::{
 use stockscan_configuration::RunSettings;
 use stockscan_engine::{Argument, Call, Engine, Error, Location, Query, Result, Value, file_version, is_built_in};
 
+use stockscan_state::{Outcome, Results, Scan, State, new_scan_id};
+
 use crate::{Reader, Statistics, Update};
 
 /// The first wait for a database that another process holds; each further one is twice as long.
@@ -85,13 +87,25 @@ pub struct Watch {
     is_built_in: Option<bool>,
     statistics: Statistics,
     is_stale: bool,
+    /// What the last tick asked, and what became of that; `None`: it asked nothing.
+    asked: Option<Asked>,
+}
+
+/// What a tick asked.
+#[derive(Debug)]
+struct Asked {
+    call: Call,
+    data_version: Option<String>,
+    elapsed: Duration,
+    /// Kind and text of its error, if it failed.
+    failure: Option<(&'static str, String)>,
 }
 
 impl Watch {
     /// Has found nothing so far.
     #[must_use]
     pub fn new(scan: LiveScan) -> Watch {
-        Watch { scan, last: None, seen: None, is_built_in: None, statistics: Statistics::default(), is_stale: false }
+        Watch { scan, last: None, seen: None, is_built_in: None, statistics: Statistics::default(), is_stale: false, asked: None }
     }
 
     /// Opens the database, scans the session of the newest bar, up to the end of that bar or up to the fixed cutoff, and closes the database.
@@ -102,6 +116,7 @@ impl Watch {
     /// # Errors
     /// As [`Reader::read`].
     pub fn tick(&mut self, reader: &mut Reader) -> Result<Tick<'_>> {
+        self.asked = None;
         if self.is_unchanged() {
             return Ok(self.skipped());
         }
@@ -114,6 +129,7 @@ impl Watch {
     /// # Errors
     /// What [`Engine`] says.
     pub fn tick_on(&mut self, engine: &Engine) -> Result<Tick<'_>> {
+        self.asked = None;
         if self.is_unchanged() {
             return Ok(self.skipped());
         }
@@ -125,10 +141,45 @@ impl Watch {
     pub fn failed(&mut self, error: &Error) {
         self.statistics.ticks += 1;
         self.statistics.errors += 1;
-        self.statistics.locked += u64::from(is_locked(error));
+        self.statistics.locked += u64::from(error.is_passing());
         self.statistics.last_error = Some((Timestamp::now(), error.to_string()));
         self.seen = None;
         self.is_stale = true;
+        let failure = Some((error.kind(), error.to_string()));
+        match &mut self.asked {
+            Some(asked) => asked.failure = failure,
+            None => {
+                let given = self.scan.arguments.iter().map(|(name, argument)| match argument {
+                    Argument::Value(value) => (name.clone(), value.clone()),
+                    Argument::Text(text) => (name.clone(), Value::Text(text.clone())),
+                });
+                let call = Call { function: self.scan.function.clone(), arguments: given.collect() };
+                self.asked = Some(Asked { call, data_version: None, elapsed: Duration::ZERO, failure });
+            }
+        }
+    }
+
+    /// Records what the last tick asked in the history of scans; nothing, if it found nothing to ask about.
+    ///
+    /// # Errors
+    /// As [`State::record`].
+    pub fn record(&mut self, state: &State, engine: &Engine, command: &str, database: Option<&Path>) -> Result<()> {
+        let Some(Asked { call, data_version, elapsed, failure }) = self.asked.take() else { return Ok(()) };
+        let mut results = Results::default();
+        let outcome = match (&failure, &self.last) {
+            (Some((kind, text)), _) => Outcome::Failed { kind, text },
+            (None, Some(update)) => {
+                results.begin(&update.results.schema());
+                results.take(&update.results);
+                Outcome::Done(&results)
+            }
+            (None, None) => return Ok(()),
+        };
+        let scan_id = new_scan_id();
+        let data_version = data_version.as_deref();
+        let database = database.map(|file| std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf()).display().to_string());
+        let database = database.as_deref();
+        state.record(engine, &Scan { scan_id: &scan_id, command, call: &call, database, data_version, elapsed, outcome })
     }
 
     /// Whether nothing was written since the last tick, so that there is no need to open the database.
@@ -197,8 +248,18 @@ impl Watch {
         self.is_built_in = Some(is_built_in);
         // Taken while the database is open, when nobody else can write: what is written later changes it.
         let stamp = if is_built_in { Stamp::of(engine, &self.scan, engine.source())? } else { None };
-        let found = newest(engine, &self.scan)?;
-        let update = found.map(|newest| scan_at(engine, &self.scan, newest, self.last.as_ref(), started)).transpose()?;
+        let Some(newest) = newest(engine, &self.scan)? else {
+            self.seen = stamp;
+            return Ok(None);
+        };
+        let takes_cutoff = engine.signature(&self.scan.function)?.parameters.iter().any(|(name, _)| name == "cutoff_time");
+        let moving = moving_cutoff(newest.session, newest.end);
+        let call = call(engine, &self.scan, &newest.session.to_string(), takes_cutoff.then_some(moving.as_str()))?;
+        let data_version = stamp.as_ref().map(|stamp| stamp.version.clone());
+        let asked = self.asked.insert(Asked { call, data_version, elapsed: Duration::ZERO, failure: None });
+        let update = scan_at(engine, &self.scan, &asked.call, newest, self.last.as_ref(), started);
+        asked.elapsed = started.elapsed();
+        let update = Some(update?);
         self.seen = stamp;
         Ok(update)
     }
@@ -213,7 +274,7 @@ pub fn while_locked<T>(retries: u64, mut work: impl FnMut() -> Result<T>) -> Res
     let mut left = retries;
     loop {
         match work() {
-            Err(error) if is_locked(&error) && left > 0 => {
+            Err(error) if error.is_passing() && left > 0 => {
                 left -= 1;
                 thread::sleep(jittered(wait));
                 wait = wait.saturating_mul(2).min(LONGEST_WAIT);
@@ -283,11 +344,8 @@ fn call(engine: &Engine, scan: &LiveScan, session: &str, cutoff: Option<&str>) -
     engine.call(&scan.function, &arguments)
 }
 
-fn scan_at(engine: &Engine, scan: &LiveScan, newest: Newest, before: Option<&Update>, started: Instant) -> Result<Update> {
+fn scan_at(engine: &Engine, scan: &LiveScan, call: &Call, newest: Newest, before: Option<&Update>, started: Instant) -> Result<Update> {
     let Newest { session, end } = newest;
-    let takes_cutoff = engine.signature(&scan.function)?.parameters.iter().any(|(name, _)| name == "cutoff_time");
-    let moving = moving_cutoff(session, end);
-    let call = call(engine, scan, &session.to_string(), takes_cutoff.then_some(moving.as_str()))?;
     let (schema, batches) = engine.collect(&call.query(), Some(scan.settings.timeout))?;
     let results = concat_batches(&schema, &batches).map_err(unfit)?;
     let fixed = scan.fixed_cutoff().and_then(|cutoff| time_on(session, &cutoff));
@@ -351,13 +409,6 @@ impl Stamp {
     fn still_holds(&self) -> bool {
         file_version(&self.file).as_deref() == Some(self.version.as_str())
     }
-}
-
-/// Whether another process has the database.
-#[must_use]
-pub fn is_locked(error: &Error) -> bool {
-    // Between DuckDB's refusal and its look at who is the cause that one may have gone: then it names no process.
-    matches!(error, Error::Locked { .. }) || error.to_string().contains("Could not set lock on file")
 }
 
 /// Between half and all of it, so that two that wait for each other do not meet again.

@@ -13,7 +13,7 @@ use jiff::civil::date;
 use serde_json::json;
 use stockscan_configuration::Configuration;
 use stockscan_engine::{Argument, Engine, Error, Options, Value};
-use stockscan_live::{LiveScan, Tick, Update, Watch, is_locked};
+use stockscan_live::{LiveScan, Tick, Update, Watch};
 
 /// A scan with the built-in settings, and so many retries.
 fn scan(function: &str, retries: u64) -> LiveScan {
@@ -200,7 +200,7 @@ fn a_held_database_is_waited_for_then_the_last_result_is_stale() -> Outcome {
     let holder = Holder::of(&market)?;
     let error = watch.tick(&mut reader).err().ok_or("it is held")?;
     assert!(matches!(error, Error::Locked { process, .. } if process == holder.0.id()), "{error}");
-    assert!(is_locked(&error) && watch.is_stale());
+    assert!(error.is_passing() && watch.is_stale());
     assert_eq!(watch.last().ok_or("it stays")?.added, ["A"]);
     let statistics = watch.statistics();
     assert_eq!((statistics.errors, statistics.locked, reader.waits()), (1, 1, 1), "tried again once, as often as is allowed");

@@ -82,7 +82,7 @@ impl State {
         loop {
             match opened(&self.path, || engine.connection().execute_batch(&statement)) {
                 Ok(()) => break,
-                Err(Error::Locked { .. }) if started.elapsed() < PATIENCE => {
+                Err(error) if error.is_passing() && started.elapsed() < PATIENCE => {
                     // Those who wait for the same file do not come back at the same moment.
                     thread::sleep(wait + Duration::from_millis(u64::from(std::process::id() % 7)));
                     wait = (wait * 2).min(Duration::from_millis(100));

@@ -20,7 +20,12 @@ pub enum Outcome<'a> {
         rows: u64,
     },
     /// No rows, or not all of them.
-    Failed(&'a Error),
+    Failed {
+        /// A word for what kind of error it is: [`Error::kind`].
+        kind: &'a str,
+        /// What it says.
+        text: &'a str,
+    },
 }
 
 /// A scan that has ended.
@@ -32,6 +37,8 @@ pub struct Scan<'a> {
     pub command: &'a str,
     /// What was asked.
     pub call: &'a Call,
+    /// The file with the bars' database; `None`: there is none.
+    pub database: Option<&'a str>,
     /// Of which data; `None`: it cannot be told, since a view may read anything.
     pub data_version: Option<&'a str>,
     /// How long it took.
@@ -82,7 +89,7 @@ impl State {
         let (status, kind, error, rows, from, columns, results) = match &scan.outcome {
             Outcome::Done(results) => ("done", None, None, Some(results.rows()), None, Some(results.columns()), results.json()?),
             Outcome::Cached { from, rows } => ("done", None, None, Some(*rows), Some(*from), None, None),
-            Outcome::Failed(error) => ("failed", Some(error.kind()), Some(error.to_string()), None, None, None, None),
+            Outcome::Failed { kind, text } => ("failed", Some(*kind), Some(*text), None, None, None, None),
         };
         let started = jiff::Timestamp::now().as_microsecond().saturating_sub(i64::try_from(scan.elapsed.as_micros()).unwrap_or_default());
         let values = vec![
@@ -95,13 +102,13 @@ impl State {
             text(given("cutoff_time")),
             text(Some(&arguments(scan.call))),
             text(Some(&scan.call.sql())),
-            text(engine.file().as_deref()),
+            text(scan.database),
             text(scan.data_version),
             text(Some(env!("CARGO_PKG_VERSION"))),
             Value::Double(scan.elapsed.as_secs_f64()),
             text(Some(status)),
             text(kind),
-            text(error.as_deref()),
+            text(error),
             rows.and_then(|rows| i64::try_from(rows).ok()).map_or(Value::Null, Value::BigInt),
             text(from),
             text(columns.as_deref()),

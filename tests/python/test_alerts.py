@@ -1,4 +1,4 @@
-"""Alerts to a webhook from the `scanner` command, verified as a receiver would: with the standard library's HMAC, after the specification's text."""
+"""Alerts from the `scanner` command to a webhook, verified as a receiver would: by the standard library's HMAC, after the specification."""
 
 import base64
 import hashlib

@@ -11,9 +11,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use stockscan_configuration::AlertRule;
 use stockscan_engine::{Engine, Error, Result, nearest};
-use stockscan_live::{
-    Alerts, Attempt, Backoff, Event, Ledger, Message, Reader, Receiver, Rule, Tick, Verdict, Watch, clock, is_locked, new_id,
-};
+use stockscan_live::{Alerts, Attempt, Backoff, Event, Ledger, Message, Reader, Receiver, Rule, Tick, Verdict, Watch, clock, new_id};
 
 use super::{counted, live, recording};
 use crate::{
@@ -169,7 +167,7 @@ fn follow(global: &Global, watch: &AlertsWatch) -> Result<()> {
         for event in events {
             match event {
                 Event::Failed { error, .. }
-                    if error.is_usage() || (!has_worked && !is_locked(&error) && !matches!(error, Error::Timeout(_))) =>
+                    if error.is_usage() || (!has_worked && !error.is_passing() && !matches!(error, Error::Timeout(_))) =>
                 {
                     return Err(error);
                 }
@@ -218,7 +216,7 @@ fn tell(global: &Global, event: Event, fired: &mut u64) -> Result<()> {
             out.flush()?;
         }
         Event::Failed { rule, error } => live::complain(&Error::Stopped(format!("{rule}: {error}"))),
-        Event::NotRecorded(error) => live::complain(&Error::Stopped(format!("the record of alerts: {error}"))),
+        Event::NotRecorded(error) => live::complain(&Error::Stopped(format!("the record of scans and alerts: {error}"))),
         Event::Attempted(attempt) => {
             let text = attempt_text(&attempt);
             match attempt.answer.verdict {

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use stockscan_engine::{Error, Options, Result};
-use stockscan_live::{LiveScan, Reader, Statistics, is_locked};
+use stockscan_live::{LiveScan, Reader, Statistics, Watch};
+use stockscan_state::State;
 
-use super::{Access, counted, options, own_scanners, scanning::Scanning};
+use super::{Access, counted, options, own_scanners, recording, scanning::Scanning};
 use crate::{
     arguments::{Global, Repeat, Scan},
     pace::{self, Pace},
@@ -16,6 +17,32 @@ pub(crate) fn reader(global: &Global) -> Result<Reader> {
     let reader = Reader::new(Options { scanners_directory: own_scanners(global)?, ..options(global, Access::Read)? })?;
     pace::watch([reader.engine()]);
     Ok(reader)
+}
+
+/// Records the ticks of a live scan in the history.
+pub(crate) struct Recorder {
+    state: State,
+    command: &'static str,
+    /// Why one of them is not there.
+    failure: Option<String>,
+}
+
+impl Recorder {
+    pub(crate) fn new(global: &Global, command: &'static str) -> Recorder {
+        Recorder { state: recording::state(global), command, failure: None }
+    }
+
+    /// Records the last tick.
+    pub(crate) fn take(&mut self, reader: &Reader, watch: &mut Watch) {
+        if let Err(error) = reader.record(&self.state, self.command, watch) {
+            self.failure = Some(recording::not_recorded("not every one of these scans", &error));
+        }
+    }
+
+    /// What to say in the end.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
 }
 
 /// What is scanned, from the configuration, and over it the options.
@@ -67,7 +94,7 @@ pub(crate) fn interval(global: &Global, repeat: &Repeat) -> Duration {
 /// Whether an error is no matter of one tick: what was asked for cannot be, nobody takes the rows, or nothing was right from the start.
 pub(crate) fn ends(error: &Error, statistics: &Statistics) -> bool {
     let never_worked = statistics.scans == 0 && statistics.errors == statistics.ticks;
-    error.is_usage() || matches!(error, Error::Output(_)) || (never_worked && !is_locked(error) && !matches!(error, Error::Timeout(_)))
+    error.is_usage() || matches!(error, Error::Output(_)) || (never_worked && !error.is_passing() && !matches!(error, Error::Timeout(_)))
 }
 
 /// Says what failed, and that it goes on.

@@ -47,6 +47,7 @@ pub(crate) fn run(global: &Global, monitor: &Monitor) -> Result<()> {
 fn plain(global: &Global, scan: LiveScan, mut reader: Reader, mut board: Board, mut pace: Pace) -> Result<()> {
     let mut watch = Watch::new(scan);
     let mut was_quiet = false;
+    let mut recorder = live::Recorder::new(global, "monitor");
     loop {
         let outcome = match watch.tick(&mut reader) {
             Ok(Tick::Scanned(update)) => board.take(update, Instant::now()).and_then(|()| print_changes(update)),
@@ -59,6 +60,7 @@ fn plain(global: &Global, scan: LiveScan, mut reader: Reader, mut board: Board, 
             }
             Err(error) => Err(error),
         };
+        recorder.take(&reader, &mut watch);
         if pace::is_stopped() {
             break;
         }
@@ -79,6 +81,9 @@ fn plain(global: &Global, scan: LiveScan, mut reader: Reader, mut board: Board, 
         }
     }
     say_summary(global, &board, watch.statistics(), reader.waits(), &pace);
+    if let Some(text) = recorder.failure().filter(|_| !global.quiet) {
+        say!("{text}");
+    }
     Ok(())
 }
 
@@ -123,20 +128,29 @@ struct Report {
     outcome: Result<Option<Update>>,
     statistics: Statistics,
     waits: u64,
+    /// Why a scan is not in the history.
+    unrecorded: Option<String>,
     /// Whether its error is one after which there is no use in going on.
     ends: bool,
 }
 
 /// Scans whenever it is told to.
-fn scanning(scan: LiveScan, mut reader: Reader, orders: &Receiver<()>, reports: &Sender<Report>) {
+fn scanning(scan: LiveScan, mut reader: Reader, mut recorder: live::Recorder, orders: &Receiver<()>, reports: &Sender<Report>) {
     let mut watch = Watch::new(scan);
     while orders.recv().is_ok() {
         let outcome = watch.tick(&mut reader).map(|tick| match tick {
             Tick::Scanned(update) => Some(update.clone()),
             Tick::Unchanged | Tick::NoBars => None,
         });
+        recorder.take(&reader, &mut watch);
         let ends = outcome.as_ref().is_err_and(|error| live::ends(error, watch.statistics()));
-        let report = Report { outcome, statistics: watch.statistics().clone(), waits: reader.waits(), ends };
+        let report = Report {
+            outcome,
+            statistics: watch.statistics().clone(),
+            waits: reader.waits(),
+            unrecorded: recorder.failure().map(str::to_owned),
+            ends,
+        };
         if reports.send(report).is_err() {
             return;
         }
@@ -157,10 +171,12 @@ fn full_screen(global: &Global, scan: LiveScan, reader: Reader, mut board: Board
         offset: 0,
         statistics: Statistics::default(),
         waits: 0,
+        unrecorded: None,
     };
     let (order, orders) = mpsc::channel();
     let (report, reports) = mpsc::channel();
-    thread::spawn(move || scanning(scan, reader, &orders, &report));
+    let recorder = live::Recorder::new(global, "monitor");
+    thread::spawn(move || scanning(scan, reader, recorder, &orders, &report));
     // It also puts the terminal back should this program panic.
     let mut terminal = ratatui::try_init()?;
     let outcome = screen_loop(&mut terminal, &mut view, &mut board, &mut pace, &order, &reports);
@@ -168,6 +184,9 @@ fn full_screen(global: &Global, scan: LiveScan, reader: Reader, mut board: Board
     // The thread may be in the middle of a scan; nothing of it is wanted any more.
     pace::stop();
     say_summary(global, &board, &view.statistics, view.waits, &pace);
+    if let Some(text) = view.unrecorded.filter(|_| !global.quiet) {
+        say!("{text}");
+    }
     outcome
 }
 
@@ -185,7 +204,7 @@ fn screen_loop(
         match reports.try_recv() {
             Ok(report) => {
                 view.scanning = None;
-                (view.statistics, view.waits) = (report.statistics, report.waits);
+                (view.statistics, view.waits, view.unrecorded) = (report.statistics, report.waits, report.unrecorded);
                 match report.outcome {
                     Ok(Some(update)) => {
                         let is_news = !update.added.is_empty() && board.session == Some(update.session);

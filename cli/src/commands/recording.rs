@@ -43,6 +43,7 @@ pub(crate) fn scan(
     let scan_id = new_scan_id();
     // A scanner of the user's own may read more than the bars.
     let data_version = if is_built_in(&call.function) { engine.data_version()? } else { None };
+    let database = engine.file();
     let units = units(engine, &call.function)?;
     let copy = copy(global, call, &scan_id, output)?;
     let outputs = (output, copy.as_ref());
@@ -50,11 +51,19 @@ pub(crate) fn scan(
     let started = Instant::now();
     let mut results = Results::default();
     let record = |elapsed: Duration, outcome: Outcome<'_>| {
-        let scan = Scan { scan_id: &scan_id, command: "run", call, data_version: data_version.as_deref(), elapsed, outcome };
+        let scan = Scan {
+            scan_id: &scan_id,
+            command: "run",
+            call,
+            database: database.as_deref(),
+            data_version: data_version.as_deref(),
+            elapsed,
+            outcome,
+        };
         if let Err(error) = state.record(engine, &scan)
             && !global.quiet
         {
-            say!("this scan is not in the history: {}; --state FILE names another place for it", brief(&error));
+            say!("{}", not_recorded("this scan", &error));
         }
     };
     if let Some(data_version) = data_version.as_deref().filter(|_| may_reuse && settings.enable_caching && !settings.cache_ttl.is_zero()) {
@@ -79,7 +88,7 @@ pub(crate) fn scan(
     match outcome {
         Ok(()) => record(elapsed, Outcome::Done(&results)),
         Err(error) => {
-            record(elapsed, Outcome::Failed(&error));
+            record(elapsed, Outcome::Failed { kind: error.kind(), text: &error.to_string() });
             return Err(error);
         }
     }
@@ -128,6 +137,11 @@ pub(crate) fn units(engine: &Engine, function: &str) -> Result<Vec<(String, Stri
     let units = columns.into_iter().filter_map(|column| Some((column.name, column.unit?)));
     let units = units.filter(|(_, unit)| unit != "currency" && !unit.starts_with("points") && !unit.contains(' '));
     Ok(units.map(|(name, unit)| (name, if unit == "times" { "×".to_owned() } else { unit })).collect())
+}
+
+/// Says that scans are not in the history, and why.
+pub(crate) fn not_recorded(what: &str, error: &Error) -> String {
+    format!("{what} is not in the history: {}; --state FILE names another place for it", brief(error))
 }
 
 /// The first sentence of an error, without what it advises.

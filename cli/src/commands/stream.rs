@@ -13,7 +13,7 @@ use arrow::{
 use stockscan_engine::{Error, Result};
 use stockscan_live::{Tick, Update, Watch, clock, of_symbols};
 
-use super::{counted, live};
+use super::{counted, live, recording};
 use crate::{
     arguments::{Format, Global, Run},
     output::{arrow_error, flattened, format, width},
@@ -31,9 +31,11 @@ pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
     }
     let mut reader = live::reader(global)?;
     let mut watch = Watch::new(live::scan(global, &mut reader, &run.scan)?);
+    let units = recording::units(reader.engine(), &watch.scan().function)?;
     let mut pace = live::pace(global, &run.repeat());
     let mut names = HashSet::new();
-    let mut stream = Stream { format, width: width(&run.output), has_begun: false };
+    let mut stream = Stream { format, width: width(&run.output), units, has_begun: false };
+    let mut recorder = live::Recorder::new(global, "stream");
     loop {
         let outcome = match watch.tick(&mut reader) {
             Ok(Tick::Scanned(update)) => {
@@ -57,6 +59,7 @@ pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
             }
             Err(error) => Err(error),
         };
+        recorder.take(&reader, &mut watch);
         if pace::is_stopped() {
             break;
         }
@@ -71,6 +74,7 @@ pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
         }
     }
     if !global.quiet {
+        recorder.failure().into_iter().for_each(|text| say!("{text}"));
         say!("{}; {}", live::summary(watch.statistics(), reader.waits(), pace.elapsed()), counted(names.len() as u64, "name"));
     }
     Ok(())
@@ -80,6 +84,7 @@ pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
 struct Stream {
     format: Format,
     width: Option<u16>,
+    units: Vec<(String, String)>,
     has_begun: bool,
 }
 
@@ -124,7 +129,7 @@ impl Stream {
         text.push_str(&format!("{}\n", console::style(heading).cyan().bold()));
         if update.results.num_rows() > 0 {
             let marked = marked(update)?;
-            text.push_str(&table::render(&marked.schema(), &[marked], Numbers::Rounded, self.width, &[], &[])?);
+            text.push_str(&table::render(&marked.schema(), &[marked], Numbers::Rounded, self.width, &[], &self.units)?);
         }
         Ok(text)
     }

@@ -8,7 +8,7 @@ use std::{
 use arrow::datatypes::DataType;
 use jiff::civil::{Date, DateTime};
 use stockscan_engine::{Error, Result};
-use stockscan_live::{Update, clock, is_locked, symbols};
+use stockscan_live::{Update, clock, symbols};
 
 use crate::table::{self, Numbers};
 
@@ -186,7 +186,7 @@ impl Board {
     /// Takes in that a scan failed.
     pub(super) fn failed(&mut self, error: &Error, now: Instant) {
         let since = self.trouble.as_ref().map_or(now, |(since, ..)| *since);
-        self.trouble = Some((since, is_locked(error), error.to_string()));
+        self.trouble = Some((since, error.is_passing(), error.to_string()));
     }
 
     /// What to make of it.

@@ -35,6 +35,8 @@ pub(super) struct View {
     pub(super) statistics: Statistics,
     /// How often another process held the database.
     pub(super) waits: u64,
+    /// Why a scan is not in the history.
+    pub(super) unrecorded: Option<String>,
 }
 
 /// Draws everything. Returns how many rows of the table have room.
@@ -438,6 +440,7 @@ mod tests {
             offset: 0,
             statistics,
             waits: 0,
+            unrecorded: None,
         }
     }
 
