@@ -1,6 +1,6 @@
 //! The command line: one definition that parses, helps and completes.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, fmt::Display, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use stockscan_configuration::Configuration;
@@ -30,10 +30,10 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "RELATION")]
     pub(crate) source: Option<String>,
     /// Length of a bar in minutes; 1440 for daily bars
-    #[arg(long, global = true, value_name = "MINUTES", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1440))]
+    #[arg(long, global = true, value_name = "MINUTES", default_value_t = 1, value_parser = whole::<u32>(1, 1440))]
     pub(crate) bar_minutes: u32,
     /// Threads for queries [default: one per processor]
-    #[arg(long, global = true, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, global = true, value_parser = whole::<u32>(1, 1024))]
     pub(crate) threads: Option<u32>,
     /// Memory for queries, such as 2GB [default: 80 % of the machine's]
     #[arg(long, global = true, value_name = "SIZE")]
@@ -216,6 +216,17 @@ pub(crate) struct Repeat {
     pub(crate) duration: Option<Duration>,
 }
 
+/// A whole number between two others.
+fn whole<T>(least: T, most: T) -> impl Fn(&str) -> Result<T, String> + Clone
+where
+    T: FromStr + PartialOrd + Display + Copy,
+{
+    move |text| {
+        let number = text.trim().parse().ok().filter(|number| (least..=most).contains(number));
+        number.ok_or_else(|| format!("expected a whole number from {least} to {most}"))
+    }
+}
+
 /// Seconds, fractions too.
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.trim().parse::<f64>().ok().filter(|seconds| (0.05..=86_400.0).contains(seconds));
@@ -306,7 +317,7 @@ pub(crate) struct AlertsHistory {
     #[arg(long, value_name = "NAME")]
     pub(crate) rule: Option<String>,
     /// At most so many, the newest first
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = whole::<u32>(1, 1_000_000))]
     pub(crate) limit: u32,
     /// Every attempt to deliver, not only the last one of each alert
     #[arg(long)]
@@ -334,7 +345,7 @@ pub(crate) struct Scan {
     #[arg(long, value_name = "CODE")]
     pub(crate) market: Option<String>,
     /// Stop after this many seconds [default: timeout of the configuration, else 300]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", value_parser = whole::<u64>(1, 86_400))]
     pub(crate) timeout: Option<u64>,
 }
 
@@ -431,7 +442,7 @@ pub(crate) struct Backtest {
     #[arg(long)]
     pub(crate) sql: bool,
     /// Stop after this many seconds [default: never]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", value_parser = whole::<u64>(1, 86_400))]
     pub(crate) timeout: Option<u64>,
 }
 
@@ -460,7 +471,7 @@ pub(crate) struct Optimize {
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Grid")]
     pub(crate) min_trades: Option<String>,
     /// Try so many of the combinations [default: all]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "Grid")]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1, 100_000), help_heading = "Grid")]
     pub(crate) samples: Option<u32>,
     /// How they are chosen: each as likely, or each value of each parameter about as often [default: random]
     #[arg(long, value_parser = ["random", "latin_hypercube"], requires = "samples", help_heading = "Grid")]
@@ -469,7 +480,7 @@ pub(crate) struct Optimize {
     #[arg(long, value_name = "N", requires = "samples", allow_negative_numbers = true, help_heading = "Grid")]
     pub(crate) seed: Option<String>,
     /// How many combinations are shown, best first [default: 20, in other formats than table all]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1, 1_000_000))]
     pub(crate) top: Option<u32>,
     /// Draw the objective over two parameters, and out of sample against in sample
     #[arg(long, value_name = "FILE.svg")]
@@ -480,7 +491,7 @@ pub(crate) struct Optimize {
     #[arg(long)]
     pub(crate) sql: bool,
     /// Stop after this many seconds, with what is done by then [default: never]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", value_parser = whole::<u64>(1, 86_400))]
     pub(crate) timeout: Option<u64>,
 }
 
@@ -540,10 +551,10 @@ pub(crate) struct IngestFiles {
     #[arg(long, help_heading = "Live data")]
     pub(crate) follow: bool,
     /// End when nothing was added for this long [default: never]
-    #[arg(long, value_name = "SECONDS", requires = "follow", value_parser = clap::value_parser!(u64).range(1..=31_536_000), help_heading = "Live data")]
+    #[arg(long, value_name = "SECONDS", requires = "follow", value_parser = whole::<u64>(1, 31_536_000), help_heading = "Live data")]
     pub(crate) idle: Option<u64>,
     /// End after this long [default: never]
-    #[arg(long, value_name = "SECONDS", requires = "follow", value_parser = clap::value_parser!(u64).range(1..=31_536_000), help_heading = "Live data")]
+    #[arg(long, value_name = "SECONDS", requires = "follow", value_parser = whole::<u64>(1, 31_536_000), help_heading = "Live data")]
     pub(crate) duration: Option<u64>,
 }
 
@@ -653,13 +664,13 @@ pub(crate) struct History {
     #[arg(long, short = 't', value_name = "NAME")]
     pub(crate) scanner_type: Option<String>,
     /// Only scans of the last so many days
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1, 36_500))]
     pub(crate) days: Option<u32>,
     /// Only scans that failed
     #[arg(long)]
     pub(crate) failed: bool,
     /// At most so many, the newest first
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = whole::<u32>(1, 1_000_000))]
     pub(crate) limit: u32,
     /// A row for each scanner: how many scans, hits and errors, and how long they took
     #[arg(long, conflicts_with = "limit")]

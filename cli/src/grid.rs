@@ -38,7 +38,8 @@ pub(crate) fn read(given: &[String], signature: &Signature, documented: &[Parame
         if exit.is_none() && !own(name) {
             let common = ["scan_date", "end_date", "source", "bar_minutes", "session_start", "session_end", "symbols"];
             let names = signature.parameters.iter().map(|(parameter, _)| parameter.as_str()).filter(|name| !common.contains(name));
-            let known: Vec<String> = names.chain(EXITS.iter().map(|(exit, _)| *exit)).map(str::to_owned).collect();
+            let exits = EXITS.iter().map(|(exit, _)| *exit).filter(|exit| !own(exit));
+            let known: Vec<String> = names.chain(exits).map(str::to_owned).collect();
             let suggestion = nearest(name, known.iter().map(String::as_str));
             return Err(Error::UnknownParameter {
                 function: format!("a grid of {}", signature.function),

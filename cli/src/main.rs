@@ -1,5 +1,10 @@
 //! `scanner`: stock scans from the command line. Parses arguments, issues SQL through the engine, prints what comes back.
 
+/// Formatted text on standard error, as broad as the terminal.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::commands::say(&format!($($text)*)) };
+}
+
 mod arguments;
 mod commands;
 mod grid;
@@ -24,7 +29,7 @@ fn main() -> ExitCode {
         // The reader has seen enough: `scanner … | head`.
         Err(Error::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{} {error}", console::style("scanner:").red().bold().for_stderr());
+            commands::say_error(&error);
             ExitCode::from(if error.is_usage() { 2 } else { 1 })
         }
     }

@@ -40,15 +40,17 @@ pub(crate) fn write_narrowed(
 ) -> Result<u64> {
     let format = format(output)?;
     let mut sink = Sink::open(output, format);
+    let is_stream = sink.is_stream();
     let mut rows = 0;
-    engine.stream(query, deadline, |schema| {
+    let streamed = engine.stream(query, deadline, |schema| {
         sink.begin(schema)?;
         Ok(|batch: RecordBatch| {
             rows += batch.num_rows() as u64;
             sink.take(&batch)?;
             Ok(Flow::More)
         })
-    })?;
+    });
+    streamed.map_err(|error| with_kept(error, is_stream, rows))?;
     sink.finish(numbers, narrow, &[])?;
     Ok(rows)
 }
@@ -64,8 +66,7 @@ pub(crate) fn write_scan(
 ) -> Result<()> {
     let mut sink = Sink::open(output, format(output)?);
     let mut copy = copy.map(|copy| format(copy).map(|format| Sink::open(copy, format))).transpose()?;
-    // A table is written at its end, and a file goes when it is not whole.
-    let is_stream = output.output.is_none() && !matches!(sink.format, Format::Table | Format::Parquet);
+    let is_stream = sink.is_stream();
     let mut written = 0;
     let streamed = engine.stream(query, deadline, |schema| {
         sink.begin(schema)?;
@@ -75,7 +76,7 @@ pub(crate) fn write_scan(
             results.take(&batch);
             sink.take(&batch)?;
             copy.as_mut().map_or(Ok(()), |copy| copy.take(&batch))?;
-            written += batch.num_rows();
+            written += batch.num_rows() as u64;
             Ok(Flow::More)
         })
     });
@@ -84,9 +85,16 @@ pub(crate) fn write_scan(
             sink.finish(Numbers::Rounded, &[], units)?;
             copy.map_or(Ok(()), |copy| copy.finish(Numbers::Exact, &[], &[]))
         }
-        Err(Error::Interrupted) if is_stream && written > 0 => Err(Error::Stopped(format!("interrupted after {written} rows"))),
-        Err(Error::Interrupted) => Err(Error::Stopped("interrupted: no rows were written".to_owned())),
-        Err(other) => Err(other),
+        Err(error) => Err(with_kept(error, is_stream, written)),
+    }
+}
+
+/// Says of an interruption what was written until then.
+fn with_kept(error: Error, is_stream: bool, rows: u64) -> Error {
+    match error {
+        Error::Interrupted if is_stream && rows > 0 => Error::Stopped(format!("interrupted after {rows} rows")),
+        Error::Interrupted => Error::Stopped("interrupted: no rows were written".to_owned()),
+        other => other,
     }
 }
 
@@ -158,13 +166,15 @@ pub(crate) struct NewFile {
 
 impl NewFile {
     /// Makes it, under another name.
-    pub(crate) fn create(path: &Path) -> Result<(NewFile, File)> {
+    pub(crate) fn create(path: &Path) -> Result<(NewFile, Named)> {
+        let given = path;
         // A link is followed; a device or a pipe is written to as it is.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
         let is_special = path.exists() && !path.is_file();
         let written_to = if is_special { path.clone() } else { unfinished(&path) };
         let file = File::create(&written_to).map_err(|source| Error::File { path: path.clone(), source })?;
-        Ok((NewFile { path, written_to }, file))
+        let shown = given.display().to_string();
+        Ok((NewFile { path, written_to }, Named { file, shown }))
     }
 
     /// Gives it its name.
@@ -182,6 +192,31 @@ impl Drop for NewFile {
             // It is not there any more if it was finished.
             let _ = fs::remove_file(&self.written_to);
         }
+    }
+}
+
+/// A file that says its name where it cannot be written to.
+#[derive(Debug)]
+pub(crate) struct Named {
+    file: File,
+    shown: String,
+}
+
+impl Named {
+    fn named<T>(&self, outcome: io::Result<T>) -> io::Result<T> {
+        outcome.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.shown)))
+    }
+}
+
+impl Write for Named {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let outcome = self.file.write(bytes);
+        self.named(outcome)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let outcome = self.file.flush();
+        self.named(outcome)
     }
 }
 
@@ -211,6 +246,11 @@ enum Writer {
 impl Sink {
     fn open(output: &Output, format: Format) -> Sink {
         Sink { format, path: output.output.clone(), width: width(output), file: None, writer: None, schema: None, kept: Vec::new() }
+    }
+
+    /// Whether rows are out as soon as they are there. A table is written at its end, and a file goes when it is not whole.
+    fn is_stream(&self) -> bool {
+        self.path.is_none() && !matches!(self.format, Format::Table | Format::Parquet)
     }
 
     fn begin(&mut self, schema: &SchemaRef) -> Result<()> {
@@ -327,6 +367,7 @@ pub(crate) fn arrow_error(error: ArrowError) -> Error {
     match error {
         ArrowError::IoError(_, source) => Error::Output(source),
         ArrowError::CsvError(text) if text.contains("Broken pipe") => Error::Output(io::ErrorKind::BrokenPipe.into()),
+        ArrowError::CsvError(text) => Error::Database(text),
         other => Error::Database(other.to_string()),
     }
 }

@@ -85,6 +85,8 @@ fn with_bar<T>(
                     bar.set_position(before + of_part.unwrap_or_default());
                 }
                 bar.tick();
+                // The terminal writes ^C where the cursor is. At the end of the full line, where it is left, that would be a line of its own.
+                let _ = console::Term::stderr().write_str("\r");
             }
             bar.finish_and_clear();
         });

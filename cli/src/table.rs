@@ -11,6 +11,8 @@ use arrow::{
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use stockscan_engine::{Error, Result};
 
+use crate::commands::wrapped;
+
 /// Whether numbers are rounded for reading, or shown as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Numbers {
@@ -61,7 +63,7 @@ pub(crate) fn render(
         Some(width) if last_is_text && natural_width(&without_last(&stacked), &others, 2) + 24 <= usize::from(width) => {
             Ok(aligned(&stacked, &units, &rows, schema, 2, Some(width)))
         }
-        _ => Ok(blocks(&names, &rows)),
+        _ => Ok(blocks(&names, &rows, width)),
     }
 }
 
@@ -134,16 +136,26 @@ fn aligned(headers: &[String], units: &[String], rows: &[Vec<String>], schema: &
     lines.collect()
 }
 
-fn blocks(names: &[&str], rows: &[Vec<String>]) -> String {
+fn blocks(names: &[&str], rows: &[Vec<String>], width: Option<u16>) -> String {
     let label = names.iter().map(|name| name.len()).max().unwrap_or(0);
     let mut text = String::new();
     for row in rows {
         for (name, value) in names.iter().zip(row) {
-            text.push_str(&format!("{:<label$}  {value}\n", console::style(name).bold()));
+            text.push_str(&labelled(name, label, value, width));
         }
         text.push('\n');
     }
     text
+}
+
+/// A line with its name in front, broken between words where the terminal is narrower.
+pub(crate) fn labelled(name: &str, label: usize, text: &str, width: Option<u16>) -> String {
+    let place = label + 2;
+    let text = match width.map(usize::from).filter(|width| place + console::measure_text_width(text) > *width) {
+        Some(width) => wrapped(text, width.max(place + 12), &" ".repeat(place)).trim_start().to_owned(),
+        None => text.to_owned(),
+    };
+    format!("{:<label$}  {text}\n", console::style(name).bold())
 }
 
 /// A column's values as a table has them.

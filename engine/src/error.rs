@@ -141,6 +141,13 @@ pub enum Error {
 }
 
 impl Error {
+    /// A file that was named is not there.
+    #[must_use]
+    pub fn no_file(path: impl Into<PathBuf>) -> Error {
+        let source = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no such file");
+        Error::File { path: path.into(), source }
+    }
+
     /// Whether the caller asked for something impossible, rather than something failing: bad usage.
     #[must_use]
     pub fn is_usage(&self) -> bool {

@@ -94,7 +94,7 @@ impl Engine {
                 if options.read_only && !path.exists() {
                     return Err(Error::NoDatabase(path.clone()));
                 }
-                Connection::open_with_flags(path, config).map_err(|error| opening_failed(path, &error))?
+                opened(path, || Connection::open_with_flags(path, config))?
             }
         };
         let own_scanners = match &options.scanners_directory {
@@ -200,9 +200,28 @@ fn attached_name(path: &Path) -> String {
     if is_taken { format!("{stem}_db") } else { stem.into_owned() }
 }
 
+/// Bytes of a DuckDB file before its first block: with fewer it is no database.
+const HEADERS: u64 = 3 * 4096;
+
+/// Opens or attaches a file. One that was begun and could not be, as on a full disk, does not stay: DuckDB would take it for a damaged one.
+///
+/// # Errors
+/// As [`Engine::open`].
+pub fn opened<T>(path: &Path, open: impl FnOnce() -> std::result::Result<T, duckdb::Error>) -> Result<T> {
+    let was_there = path.exists();
+    open().map_err(|error| {
+        let error = opening_failed(path, &error);
+        // One that another process has just begun is held by it.
+        let is_ours = !was_there && !matches!(error, Error::Locked { .. });
+        if is_ours && std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() < HEADERS) {
+            let _ = std::fs::remove_file(path);
+        }
+        error
+    })
+}
+
 /// What it means that DuckDB could not open or attach a file.
-#[must_use]
-pub fn opening_failed(path: &Path, error: &duckdb::Error) -> Error {
+pub(crate) fn opening_failed(path: &Path, error: &duckdb::Error) -> Error {
     let message = match Error::from_duckdb(error) {
         Error::Database(message) | Error::Invalid(message) => message,
         other => return other,
@@ -213,7 +232,7 @@ pub fn opening_failed(path: &Path, error: &duckdb::Error) -> Error {
         .lines()
         .next()
         .unwrap_or_default()
-        .trim_end_matches('.')
+        .trim_end_matches(['.', '!'])
         .to_owned();
     if let Some(process) = number_behind(&message, "(PID ") {
         // `… Conflicting lock is held in /usr/bin/python3.11 (PID 4711) by user …`
@@ -225,6 +244,19 @@ pub fn opening_failed(path: &Path, error: &duckdb::Error) -> Error {
     }
     if message.contains("Permission denied") || message.contains("Read-only file system") {
         return Error::NoPermission { path: path.to_path_buf(), reason };
+    }
+    if message.contains("No space left on device") {
+        return Error::File {
+            path: path.to_path_buf(),
+            source: std::io::Error::new(std::io::ErrorKind::StorageFull, "No space left on device"),
+        };
+    }
+    let has_folder = path.parent().is_none_or(|folder| folder.as_os_str().is_empty() || folder.is_dir());
+    if !has_folder {
+        return Error::File {
+            path: path.to_path_buf(),
+            source: std::io::Error::new(std::io::ErrorKind::NotFound, "there is no such folder"),
+        };
     }
     if path.is_file() {
         return Error::NotADatabase { path: path.to_path_buf(), reason };

@@ -16,7 +16,7 @@
 -- @column trades its trades.
 -- @column sharpe times, its Sharpe ratio.
 -- @column expected_maximum_sharpe times, the Sharpe ratio that the best of as many combinations has without any skill, given how far theirs lie apart.
--- @column deflated_sharpe_ratio probability, 0 to 1, that its true Sharpe ratio is above zero, given that.
+-- @column deflated_sharpe_ratio probability, 0 to 1, that its true Sharpe ratio is above zero, though it was the best of so many.
 -- @column probability_of_backtest_overfitting 0 to 1, how often the best of one half of the sessions was no better than the median in the other half; NULL with fewer sessions than 16 or one combination.
 -- @column out_of_sample_trades trades of the combinations that the walk-forward chose, in the folds that these were not chosen by.
 -- @column out_of_sample_hit_rate_pct %, winners of them.

@@ -26,16 +26,16 @@ pub(crate) fn run(global: &Global, adopt: &Adopt) -> Result<()> {
         return Ok(());
     }
     let source = global.source.as_deref().unwrap_or("bars");
-    eprintln!("{source} of {} is a view of {}; nothing was copied", engine.name(), adopt.relation);
+    say!("{source} of {} is a view of {}; nothing was copied", engine.name(), adopt.relation);
     // The view is made, whatever it holds.
     match progress::shown(&engine, global, "counting sessions", || engine.session_range(&bar_length(global))) {
-        Ok(Some(range)) => eprintln!("{} from {} to {}", counted(range.count, "session"), range.first, range.last),
-        Ok(None) => eprintln!("it has no bars that can be scanned; 'scanner check' says what is wrong with them"),
+        Ok(Some(range)) => say!("{} from {} to {}", counted(range.count, "session"), range.first, range.last),
+        Ok(None) => say!("it has no bars that can be scanned; 'scanner check' says what is wrong with them"),
         Err(Error::Interrupted) => return Err(Error::Interrupted),
         Err(error) => return Err(Error::Database(format!("the view is there, and cannot be read: {error}"))),
     }
     if global.bar_minutes != 1440 && ingest::all_at_midnight(&engine, global)? {
-        eprintln!("every bar starts at 00:00, as daily bars do: scan them with --bar-minutes 1440, or their close is seen all day");
+        say!("every bar starts at 00:00, as daily bars do: scan them with --bar-minutes 1440, or their close is seen all day");
     }
     Ok(())
 }

@@ -62,7 +62,7 @@ fn no_rules() -> Error {
 fn rules(global: &Global, list: &AlertsList) -> Result<()> {
     let rules = &global.configuration.alerts;
     if rules.is_empty() && !global.quiet {
-        eprintln!("{}", no_rules());
+        say!("{}", no_rules());
     }
     let tallies = ledger(global)?.tallies()?;
     let tally = |name: &String| tallies.iter().find(|tally| tally.rule == *name);
@@ -117,7 +117,7 @@ fn ready(global: &Global, reader: &mut Reader, chosen: &[(&str, &AlertRule)], in
     for rule in &mut rules {
         rule.interval = interval.unwrap_or(rule.interval);
         if let Some(receiver) = rule.receiver.as_ref().filter(|receiver| !receiver.is_signed() && !global.quiet) {
-            eprintln!("messages of '{}' to {} are not signed: alerts.{}.webhook names no secret", rule.name, receiver.host(), rule.name);
+            say!("messages of '{}' to {} are not signed: alerts.{}.webhook names no secret", rule.name, receiver.host(), rule.name);
         }
     }
     Ok(rules)
@@ -153,7 +153,7 @@ fn follow(global: &Global, watch: &AlertsWatch) -> Result<()> {
     let mut alerts = Alerts::new(rules, ledger, concurrency, Backoff::default())?;
     if !global.quiet {
         let names: Vec<&str> = chosen.iter().map(|(name, _)| *name).collect();
-        eprintln!("following {}: {}", counted(names.len() as u64, "rule"), names.join(", "));
+        say!("following {}: {}", counted(names.len() as u64, "rule"), names.join(", "));
     }
     let pace = Pace::start(LOOK, watch.duration);
     let mut fired = 0_u64;
@@ -182,7 +182,7 @@ fn follow(global: &Global, watch: &AlertsWatch) -> Result<()> {
     }
     // Ctrl-C ends at once; at the end of its time everybody is told who can be.
     if !pace::is_stopped() && !alerts.settle(PATIENCE, pace::is_stopped) && !global.quiet {
-        eprintln!("not every receiver has answered in {}", live::span(PATIENCE));
+        say!("not every receiver has answered in {}", live::span(PATIENCE));
     }
     tell_all(global, alerts.delivered(), &mut fired)?;
     if !global.quiet {
@@ -191,7 +191,7 @@ fn follow(global: &Global, watch: &AlertsWatch) -> Result<()> {
             0 => String::new(),
             waiting => format!("; {} not delivered yet: the next 'scanner alerts watch' goes on with that", counted(waiting, "message")),
         };
-        eprintln!("{} and {} in {}{waiting}", counted(scans, "scan"), counted(fired, "alert"), live::span(pace.elapsed()));
+        say!("{} and {} in {}{waiting}", counted(scans, "scan"), counted(fired, "alert"), live::span(pace.elapsed()));
     }
     Ok(())
 }
@@ -220,7 +220,7 @@ fn tell(global: &Global, event: Event, fired: &mut u64) -> Result<()> {
         Event::Attempted(attempt) => {
             let text = attempt_text(&attempt);
             match attempt.answer.verdict {
-                Verdict::Delivered if global.verbose => eprintln!("{text}"),
+                Verdict::Delivered if global.verbose => say!("{text}"),
                 Verdict::Delivered => {}
                 _ => live::complain(&Error::Stopped(text)),
             }
@@ -255,14 +255,14 @@ fn try_out(global: &Global, test: &AlertsTest) -> Result<()> {
                 if !global.quiet {
                     let hits = counted(update.results.num_rows() as u64, "hit");
                     let early = if update.is_complete { "" } else { ", before the cutoff: nothing would be told yet" };
-                    eprintln!("{hits} on {} as of {}{early}", update.session, clock(update.data_as_of, update.session));
+                    say!("{hits} on {} as of {}{early}", update.session, clock(update.data_as_of, update.session));
                 }
             }
-            Tick::Unchanged | Tick::NoBars => eprintln!("there is no bar yet that can be scanned"),
+            Tick::Unchanged | Tick::NoBars => say!("there is no bar yet that can be scanned"),
         }
         let Some(receiver) = &rule.receiver else {
             if !global.quiet {
-                eprintln!("'{}' has no webhook: it is told on the terminal only", rule.name);
+                say!("'{}' has no webhook: it is told on the terminal only", rule.name);
             }
             continue;
         };
@@ -281,7 +281,7 @@ fn try_out(global: &Global, test: &AlertsTest) -> Result<()> {
         }
         if !global.quiet {
             let status = attempt.answer.status.unwrap_or_default();
-            eprintln!("{} took the test message: status {status} in {:.2} s", receiver.host(), attempt.answer.duration.as_secs_f64());
+            say!("{} took the test message: status {status} in {:.2} s", receiver.host(), attempt.answer.duration.as_secs_f64());
         }
     }
     Ok(())
@@ -292,13 +292,13 @@ fn past(global: &Global, history: &AlertsHistory) -> Result<()> {
     match ledger(global)?.history(history.rule.as_deref(), history.limit, history.attempts)? {
         Some(batch) => {
             if batch.num_rows() == 0 && !global.quiet {
-                eprintln!("there is none");
+                say!("there is none");
             }
             output::write_rows(&Rows { batch }, &history.output, Numbers::Rounded)
         }
         None => {
             if !global.quiet {
-                eprintln!("no alert has fired yet that {} would know of", recording::state(global).path().display());
+                say!("no alert has fired yet that {} would know of", recording::state(global).path().display());
             }
             Ok(())
         }

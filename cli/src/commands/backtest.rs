@@ -99,7 +99,7 @@ pub(crate) fn run(global: &Global, backtest: &Backtest) -> Result<()> {
             output::write_rows(&summary, &backtest.output, Numbers::Exact)?;
         }
         if !global.quiet {
-            eprintln!("{} in {:.2} s", counted(count(&summary, "signals")?, "hit"), started.elapsed().as_secs_f64());
+            say!("{} in {:.2} s", counted(count(&summary, "signals")?, "hit"), started.elapsed().as_secs_f64());
             notes(global, &test, &summary)?;
         }
     } else {
@@ -113,7 +113,7 @@ pub(crate) fn run(global: &Global, backtest: &Backtest) -> Result<()> {
             output::write_narrowed(&engine, &call.query(), deadline, &backtest.output, Numbers::Rounded, rows.narrow)
         })?;
         if !global.quiet {
-            eprintln!("{} in {:.2} s", counted(found, rows.noun), started.elapsed().as_secs_f64());
+            say!("{} in {:.2} s", counted(found, rows.noun), started.elapsed().as_secs_f64());
             if found == 0 {
                 say(&nothing_found(&test));
             }
@@ -314,7 +314,7 @@ fn draw(engine: &Engine, global: &Global, backtest: &Backtest, test: &Test, draw
     }
     let path = drawing.finish(&plots::backtest::svg(&title(test), &test.lines(&[]), &daily, &trades)?)?;
     if !global.quiet {
-        eprintln!("drew {path}");
+        say!("drew {path}");
     }
     Ok(())
 }

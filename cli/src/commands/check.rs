@@ -30,17 +30,17 @@ pub(crate) fn run(global: &Global, check: &Check) -> Result<()> {
     let found = progress::shown(&engine, global, "checking", || output::write(&engine, &query, None, &check.output, Numbers::Rounded))?;
     if for_people && !global.quiet {
         match found {
-            0 => eprintln!("no defects found"),
-            _ => eprintln!("{found} kinds of defects found; scans leave out the bars of those marked as ignored"),
+            0 => say!("no defects found"),
+            _ => say!("{} of defect found; scans leave out the bars of those marked as ignored", counted(found, "kind")),
         }
     }
     if !global.quiet {
         let findings = engine.scanner_findings()?;
         for finding in &findings {
-            eprintln!("{finding}");
+            say!("{finding}");
         }
         if !findings.is_empty() {
-            eprintln!(
+            say!(
                 "{} about the scanners in {}; 'scanner run' refuses those that lack columns, and no others",
                 counted(findings.len() as u64, "finding"),
                 engine.name()

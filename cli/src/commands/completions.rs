@@ -32,7 +32,7 @@ fn scanners(global: &Global) -> Result<Vec<Scanner>> {
         .and_then(|options| Engine::open(Options { scanners_directory: own_scanners(global)?, ..options })?.scanners());
     usual.or_else(|error| {
         if !global.quiet {
-            eprintln!("without names of your own scanners: {error}");
+            say!("without names of your own scanners: {error}");
         }
         Engine::open(Options::memory())?.scanners()
     })

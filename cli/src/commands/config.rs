@@ -69,7 +69,7 @@ fn catalogue(global: &Global) -> Result<Engine> {
     match engine {
         Err(error @ Error::Locked { .. }) => {
             if !global.quiet {
-                eprintln!("without the scanners that are in the database: {error}");
+                say!("without the scanners that are in the database: {error}");
             }
             Engine::open(Options { scanners_directory: own, ..Options::memory() })
         }
@@ -132,7 +132,7 @@ fn of_scanner(global: &Global, given: &str) -> Result<Vec<Row>> {
     let configuration = &global.configuration;
     for stranger in configuration.check_scanners(&engine)? {
         if !global.quiet {
-            eprintln!("{stranger}");
+            say!("{stranger}");
         }
     }
     let scanner = short_name(&engine, given)?;
@@ -195,7 +195,7 @@ fn show(global: &Global, config: &Config) -> Result<()> {
         for row in rows.iter().filter(|row| !row.acts_in.is_empty()) {
             later.entry(&row.acts_in).or_default().push(format!("{}.{}", row.section, row.key));
         }
-        eprintln!();
+        say!("");
         for (part, keys) in later {
             say(&format!("only in the {part}, which is not there yet: {}", keys.join(", ")));
         }
@@ -290,9 +290,9 @@ fn change(global: &Global, config: &Config, key: &str) -> Result<()> {
     }
     let before = old.as_ref().map_or("it was not set there".to_owned(), |old| format!("it was {}", shown(old)));
     match &value {
-        Some(value) if Some(value) == old.as_ref() => eprintln!("{shown_path}: {section}.{name} is {} already", shown(value)),
-        Some(value) => eprintln!("{shown_path}: {section}.{name} = {}; {before}", shown(value)),
-        None => eprintln!("{shown_path}: {section}.{name} is not set any more; {before}"),
+        Some(value) if Some(value) == old.as_ref() => say!("{shown_path}: {section}.{name} is {} already", shown(value)),
+        Some(value) => say!("{shown_path}: {section}.{name} = {}; {before}", shown(value)),
+        None => say!("{shown_path}: {section}.{name} is not set any more; {before}"),
     }
     if let Some(configuration) = effective {
         let now = match &engine {
@@ -308,13 +308,13 @@ fn change(global: &Global, config: &Config, key: &str) -> Result<()> {
         if let (Some((origin, now)), Some(_)) = (now, &value)
             && origin != Origin::File(path.clone())
         {
-            eprintln!("it has no effect, since {origin} says {now} and wins");
+            say!("it has no effect, since {origin} says {now} and wins");
         }
     }
     if let Some(key) = keys().into_iter().find(|key| key.section == section && key.name == name)
         && let Some(part) = key.acts_in
     {
-        eprintln!("it acts only in the {part}, which is not there yet");
+        say!("it acts only in the {part}, which is not there yet");
     }
     Ok(())
 }
@@ -360,7 +360,7 @@ fn show_places(global: &Global, config: &Config) -> Result<()> {
     ];
     output::write_rows(&table(columns)?, &config.output, Numbers::Exact)?;
     if !global.quiet && output::format(&config.output)? == Format::Table {
-        eprintln!("\nthe last one wins, key by key; variables win over all files");
+        say!("\nthe last one wins, key by key; variables win over all files");
     }
     Ok(())
 }

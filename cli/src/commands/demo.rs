@@ -31,9 +31,9 @@ pub(crate) fn run(global: &Global, demo: &Demo) -> Result<()> {
     }
     let file = path.display();
     let option = if global.database.is_some() { format!(" --database {file}") } else { String::new() };
-    eprintln!("\n$ scanner run --scanner-type breakout --date 2025-01-15{option}\n");
+    say!("\n$ scanner run --scanner-type breakout --date 2025-01-15{option}\n");
     super::run::run(global, &scan())?;
-    eprintln!(
+    say!(
         "\nWhat to try next:
   scanner list breakout{option}
   scanner run -t breakout --explain{option}
@@ -54,7 +54,7 @@ fn make(engine: &Engine, global: &Global, demo: &Demo) -> Result<()> {
             )));
         }
         if !global.quiet {
-            eprintln!("{name} has a demo market already, which stays as it is");
+            say!("{name} has a demo market already, which stays as it is");
         }
         return Ok(());
     }
@@ -69,7 +69,7 @@ fn make(engine: &Engine, global: &Global, demo: &Demo) -> Result<()> {
         return Ok(());
     }
     let bars: u64 = single(engine, "SELECT count(*)::VARCHAR FROM bars")?.parse().unwrap_or_default();
-    eprintln!(
+    say!(
         "made {name}: {} in table bars, {} in {}, made up by demo_bars() and good for trying things on only",
         counted(bars, "bar"),
         counted(u64::from(demo.symbols), "stock"),

@@ -10,12 +10,13 @@ use serde_json::Value;
 use stockscan_configuration::{Configuration, Origin, places};
 use stockscan_engine::{Engine, Error, Location, Options, Result};
 
-use super::{bar_length, counted, database, no_usable_bars, own_scanners, single};
-use crate::arguments::Global;
+use super::{bar_length, counted, database, no_usable_bars, own_scanners, say_error, single};
+use crate::{arguments::Global, table::labelled};
 
 /// Looks at everything, and goes on where something is wrong.
 pub(crate) fn run(global: &mut Global) -> Result<()> {
-    let line = |what: &str, text: &str| writeln!(io::stdout(), "{:<14} {text}", console::style(what).bold());
+    let width = console::Term::stdout().size_checked().filter(|_| console::Term::stdout().is_term()).map(|(_, width)| width);
+    let line = |what: &str, text: &str| io::stdout().write_all(labelled(what, 13, text, width).as_bytes());
     let mut failures: Vec<Error> = Vec::new();
 
     let memory = Engine::open(Options::memory())?;
@@ -103,9 +104,7 @@ pub(crate) fn run(global: &mut Global) -> Result<()> {
 
     match failures.pop() {
         Some(last) => {
-            for error in failures {
-                eprintln!("{} {error}", console::style("scanner:").red().bold().for_stderr());
-            }
+            failures.iter().for_each(say_error);
             Err(last)
         }
         None => {

@@ -318,7 +318,7 @@ impl Follower<'_> {
     /// Says what is wrong with a file, once; it is tried again when it has changed.
     fn complain(&mut self, path: &Path, text: &str) {
         if self.said.get(path).is_none_or(|said| said != text) {
-            eprintln!("{text}");
+            say!("{text}");
             self.said.insert(path.to_path_buf(), text.to_owned());
         }
     }

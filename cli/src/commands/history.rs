@@ -22,7 +22,7 @@ pub(crate) fn list(global: &Global, history: &History) -> Result<()> {
     let (engine, state) = open(global)?;
     if !state.exists() {
         if !global.quiet {
-            eprintln!("nothing has been scanned yet that {} would know of", state.path().display());
+            say!("nothing has been scanned yet that {} would know of", state.path().display());
         }
         return Ok(());
     }
@@ -34,9 +34,9 @@ pub(crate) fn list(global: &Global, history: &History) -> Result<()> {
     let found = rows.len();
     if is_for_people && !global.quiet {
         match found {
-            0 => eprintln!("no scan of {} is of that kind", state.path().display()),
+            0 => say!("no scan of {} is of that kind", state.path().display()),
             _ if !history.stats => {
-                eprintln!("\n'scanner show ID' shows a scan with its rows, 'scanner export ID' writes these; ID may be latest")
+                say!("\n'scanner show ID' shows a scan with its rows, 'scanner export ID' writes these; ID may be latest")
             }
             _ => {}
         }
@@ -87,7 +87,7 @@ pub(crate) fn export(global: &Global, export: &Export) -> Result<()> {
     let scan_id = state.find(&engine, &export.scan_id)?;
     let rows = recording::write(&engine, &state, &scan_id, &export.output, &[])?;
     if let Some(path) = export.output.output.as_ref().filter(|_| !global.quiet) {
-        eprintln!("{} of scan {} in {}", counted(rows, "row"), &scan_id[..8], path.display());
+        say!("{} of scan {} in {}", counted(rows, "row"), &scan_id[..8], path.display());
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ pub(crate) fn run(global: &Global, files: &IngestFiles) -> Result<()> {
     let layout = layout(global, &files.layout)?;
     // Before a database is made: a file that is not there is the commonest mistake.
     if let Some(missing) = files.files.iter().find(|file| !file.exists()) {
-        return Err(Error::File { path: missing.clone(), source: std::io::ErrorKind::NotFound.into() });
+        return Err(Error::no_file(missing.clone()));
     }
     if files.follow {
         return follow::run(global, files, layout, options(global, Access::Write)?);
@@ -33,7 +33,7 @@ pub(crate) fn run(global: &Global, files: &IngestFiles) -> Result<()> {
     let outcome = progress::shown(&engine, global, "ingesting", || {
         engine.ingest(&files.files, &layout, |progress| {
             if global.verbose {
-                eprintln!("{} of {}: {}", progress.files_done + 1, progress.files, progress.file.display());
+                say!("{} of {}: {}", progress.files_done + 1, progress.files, progress.file.display());
             }
         })
     });
@@ -42,9 +42,7 @@ pub(crate) fn run(global: &Global, files: &IngestFiles) -> Result<()> {
             if !global.quiet {
                 print(&report, &engine.name(), started.elapsed().as_secs_f64());
                 if global.bar_minutes != 1440 && all_at_midnight(&engine, global)? {
-                    eprintln!(
-                        "every bar starts at 00:00, as daily bars do: scan them with --bar-minutes 1440, or their close is seen all day"
-                    );
+                    say!("every bar starts at 00:00, as daily bars do: scan them with --bar-minutes 1440, or their close is seen all day");
                 }
             }
             if report.added + report.unchanged + report.conflicting == 0 && !report.rejected.is_empty() {
@@ -96,30 +94,27 @@ pub(super) fn all_at_midnight(engine: &Engine, global: &Global) -> Result<bool> 
 }
 
 fn print(report: &IngestReport, database: &str, seconds: f64) {
-    eprintln!(
+    say!(
         "{} added to {database} from {} of {} in {seconds:.1} s",
         counted(report.added, "bar"),
         counted(report.rows_read, "row"),
         counted(report.files, "file")
     );
     if report.unchanged > 0 {
-        eprintln!("{} stored already, with the same values", counted(report.unchanged, "bar"));
+        say!("{} stored already, with the same values", counted(report.unchanged, "bar"));
     }
     if report.conflicting > 0 {
-        eprintln!("{} stored already with other values: the stored ones stay", counted(report.conflicting, "bar"));
+        say!("{} stored already with other values: the stored ones stay", counted(report.conflicting, "bar"));
     }
     if report.repeated > 0 {
-        eprintln!(
-            "{} repeated: several rows of a file have the same symbol and ts, and one of them is kept",
-            counted(report.repeated, "row")
-        );
+        say!("{} repeated: several rows of a file have the same symbol and ts, and one of them is kept", counted(report.repeated, "row"));
     }
     print_rejected(report);
 }
 
 pub(super) fn print_rejected(report: &IngestReport) {
     for rejected in &report.rejected {
-        eprintln!(
+        say!(
             "{} of {} rejected: {} (first: {})",
             counted(rejected.rows, "row"),
             rejected.file.display(),

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use stockscan_engine::{Query, Result};
 
-use super::{Access, open, text, wrapped};
+use super::{Access, fitted, open, text, wrapped};
 use crate::{
     arguments::{Format, Global, List},
     output,
@@ -24,7 +24,7 @@ pub(crate) fn run(global: &Global, list: &List) -> Result<()> {
         };
         output::write(&engine, &query, None, &list.output, Numbers::Exact)?;
         if !machine && !global.quiet {
-            eprintln!("\n'scanner list NAME' shows a scanner's parameters, 'scanner run --scanner-type NAME' runs it");
+            say!("\n'scanner list NAME' shows a scanner's parameters, 'scanner run --scanner-type NAME' runs it");
         }
         return Ok(());
     };
@@ -57,7 +57,8 @@ pub(crate) fn run(global: &Global, list: &List) -> Result<()> {
         };
         let unit = parameter.unit.map_or(String::new(), |unit| format!(", in {unit}"));
         let sql_type = parameter.sql_type.map_or(String::new(), |sql_type| format!("{sql_type}, "));
-        writeln!(out, "  {}  {sql_type}{default}{range}{unit}", bold(&parameter.name))?;
+        let line = format!("  {}  {sql_type}{default}{range}{unit}", bold(&parameter.name));
+        writeln!(out, "{}", fitted(&line, width))?;
         if let Some(doc) = parameter.doc {
             writeln!(out, "{}", wrapped(&doc, width, "      "))?;
         }

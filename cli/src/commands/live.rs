@@ -51,7 +51,7 @@ pub(crate) fn scan(global: &Global, reader: &mut Reader, scan: &Scan) -> Result<
     reader.read(global.configuration.default.retry_attempts.0, |engine| {
         for stranger in global.configuration.check_scanners(engine)? {
             if !global.quiet {
-                eprintln!("{stranger}");
+                say!("{stranger}");
             }
         }
         let scanning = Scanning::new(engine, global, scan)?;
@@ -60,7 +60,7 @@ pub(crate) fn scan(global: &Global, reader: &mut Reader, scan: &Scan) -> Result<
         live.check(engine)?;
         if !global.quiet {
             for finding in engine.unchecked_reading(&live.function)? {
-                eprintln!("{} may look ahead: {}; 'scanner check' says more", finding.function, finding.problem);
+                say!("{} may look ahead: {}; 'scanner check' says more", finding.function, finding.problem);
             }
         }
         Ok(live)
@@ -99,7 +99,7 @@ pub(crate) fn ends(error: &Error, statistics: &Statistics) -> bool {
 
 /// Says what failed, and that it goes on.
 pub(crate) fn complain(error: &Error) {
-    eprintln!("{} {error}", console::style("scanner:").red().bold().for_stderr());
+    super::say_error(error);
 }
 
 /// `12 scans, 3 without anything new, in 1:05 min; half took up to 0.12 s, the longest 0.31 s; 1 failed`

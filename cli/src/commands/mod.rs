@@ -28,6 +28,7 @@ mod stream;
 mod trading;
 
 use std::{
+    io::{self, Write},
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -62,7 +63,7 @@ pub(crate) fn open(global: &Global, access: Access) -> Result<Engine> {
     let engine = patiently(global, || Engine::open(Options { scanners_directory: own_scanners(global)?, ..options(global, access)? }))?;
     for stranger in global.configuration.check_scanners(&engine)? {
         if !global.quiet {
-            eprintln!("{stranger}");
+            say!("{stranger}");
         }
     }
     Ok(engine)
@@ -76,7 +77,7 @@ pub(crate) fn patiently<T>(global: &Global, mut work: impl FnMut() -> Result<T>)
         match work() {
             Err(error) if error.is_passing() => {
                 if global.verbose {
-                    eprintln!("{error}; trying again ({attempt} of {attempts})");
+                    say!("{error}; trying again ({attempt} of {attempts})");
                 }
                 thread::sleep(wait);
                 wait = (wait * 2).min(Duration::from_secs(5));
@@ -200,12 +201,30 @@ pub(crate) fn counted(count: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(&count.to_string()), if count == 1 { "" } else { "s" })
 }
 
-/// A line on standard error, broken between words where that is a terminal.
+/// Text on standard error. Where that is a terminal, lines that are too long for it are broken between words. A standard error that is closed is
+/// no reason to fail.
 pub(crate) fn say(text: &str) {
-    match console::Term::stderr().size_checked().filter(|_| console::Term::stderr().is_term()) {
-        Some((_, width)) => eprintln!("{}", wrapped(text, usize::from(width), "")),
-        None => eprintln!("{text}"),
-    }
+    let terminal = console::Term::stderr();
+    let text = match terminal.size_checked().filter(|_| terminal.is_term()) {
+        Some((_, width)) => fitted(text, usize::from(width)),
+        None => text.to_owned(),
+    };
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// What went wrong, on standard error.
+pub(crate) fn say_error(error: &Error) {
+    say(&format!("{} {error}", console::style("scanner:").red().bold().for_stderr()));
+}
+
+/// Breaks the lines that are longer, between words; what follows has the line's indent. DuckDB's `LINE 1: …` with its mark below stays as it is.
+pub(crate) fn fitted(text: &str, width: usize) -> String {
+    let (text, marked) = text.find("\nLINE ").map_or((text, ""), |place| text.split_at(place));
+    let lines = text.split('\n').map(|line| {
+        let indent = &line[..line.len() - line.trim_start().len()];
+        if console::measure_text_width(line) <= width { line.to_owned() } else { wrapped(line, width, indent) }
+    });
+    lines.collect::<Vec<_>>().join("\n") + marked
 }
 
 /// Breaks a paragraph into lines.

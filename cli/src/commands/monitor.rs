@@ -54,7 +54,7 @@ fn plain(global: &Global, scan: LiveScan, mut reader: Reader, mut board: Board, 
             Ok(tick) => {
                 board.looked();
                 if matches!(tick, Tick::NoBars) && watch.statistics().ticks == 1 && !global.quiet {
-                    eprintln!("there is no bar yet that can be scanned");
+                    say!("there is no bar yet that can be scanned");
                 }
                 Ok(())
             }
@@ -73,7 +73,7 @@ fn plain(global: &Global, scan: LiveScan, mut reader: Reader, mut board: Board, 
         }
         let is_quiet = matches!(board.state(Instant::now()), State::NoNewBars(_));
         if is_quiet && !was_quiet && !global.quiet {
-            eprintln!("no new bar for {}", live::span(board.quiet(Instant::now()).unwrap_or_default()));
+            say!("no new bar for {}", live::span(board.quiet(Instant::now()).unwrap_or_default()));
         }
         was_quiet = is_quiet;
         if !pace.wait() {
@@ -82,7 +82,7 @@ fn plain(global: &Global, scan: LiveScan, mut reader: Reader, mut board: Board, 
     }
     say_summary(global, &board, watch.statistics(), reader.waits(), &pace);
     if let Some(text) = recorder.failure().filter(|_| !global.quiet) {
-        eprintln!("{text}");
+        say!("{text}");
     }
     Ok(())
 }
@@ -115,11 +115,11 @@ fn say_summary(global: &Global, board: &Board, statistics: &Statistics, waits: u
     }
     for seen in &board.seen {
         let dropped = seen.dropped.as_ref().map_or(String::new(), |moment| format!(", dropped {moment}"));
-        eprintln!("{} {:>6}  {}{dropped}", seen.session, seen.first, seen.symbol);
+        say!("{} {:>6}  {}{dropped}", seen.session, seen.first, seen.symbol);
     }
-    eprintln!("{}; {}", live::summary(statistics, waits, pace.elapsed()), super::counted(board.seen.len() as u64, "name"));
+    say!("{}; {}", live::summary(statistics, waits, pace.elapsed()), super::counted(board.seen.len() as u64, "name"));
     if let Some((_, text)) = &statistics.last_error {
-        eprintln!("the last error: {text}");
+        say!("the last error: {text}");
     }
 }
 
@@ -185,7 +185,7 @@ fn full_screen(global: &Global, scan: LiveScan, reader: Reader, mut board: Board
     pace::stop();
     say_summary(global, &board, &view.statistics, view.waits, &pace);
     if let Some(text) = view.unrecorded.filter(|_| !global.quiet) {
-        eprintln!("{text}");
+        say!("{text}");
     }
     outcome
 }

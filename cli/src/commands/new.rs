@@ -32,7 +32,7 @@ pub(crate) fn run(global: &Global, new: &New) -> Result<()> {
     if let Some(database) = &global.database {
         options.push_str(&format!(" --database {}", word(database)));
     }
-    eprintln!(
+    say!(
         "made {}, which works as it is. Change it, and run it:
   scanner run --scanner-type {name}{options}
   scanner list {name}{options}",
@@ -40,7 +40,7 @@ pub(crate) fn run(global: &Global, new: &New) -> Result<()> {
     );
     if !is_loaded {
         let value = serde_json::Value::from(folder.to_string_lossy());
-        eprintln!("To do without the option, write into scanner_config.json:\n  {{\"cli\": {{\"scanners_directory\": {value}}}}}");
+        say!("To do without the option, write into scanner_config.json:\n  {{\"cli\": {{\"scanners_directory\": {value}}}}}");
     }
     Ok(())
 }

@@ -75,7 +75,7 @@ pub(crate) fn run(global: &Global, optimize: &Optimize) -> Result<()> {
         let svg = progress::shown(&engine, global, "drawing", || work.svg())?;
         let path = drawing.finish(&svg)?;
         if !global.quiet {
-            eprintln!("drew {path}");
+            say!("drew {path}");
         }
     }
     stopped.outcome
@@ -184,7 +184,7 @@ impl Work<'_> {
             self.engine.collect(&self.trades_of(part, "INSERT INTO", "")?, left()?)?;
             done += part.len().min(self.combinations);
             if self.global.verbose {
-                eprintln!(
+                say!(
                     "part {} of {}: {} of {} in {:.2} s",
                     place + 1,
                     parts.len(),

@@ -65,7 +65,7 @@ pub(crate) fn scan(
         if let Err(error) = state.record(engine, &scan)
             && !global.quiet
         {
-            eprintln!("{}", not_recorded("this scan", &error));
+            say!("{}", not_recorded("this scan", &error));
         }
     };
     if let Some(data_version) = data_version.as_deref().filter(|_| may_reuse && settings.enable_caching && !settings.cache_ttl.is_zero()) {

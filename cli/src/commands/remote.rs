@@ -35,7 +35,7 @@ pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
             _ => String::new(),
         };
         let scan = said("scan_id").map_or(String::new(), |id| format!(", scan {id}"));
-        eprintln!("{}{when} from {} in {:.2} s{scan}", counted(rows, "hit"), server.url, started.elapsed().as_secs_f64());
+        say!("{}{when} from {} in {:.2} s{scan}", counted(rows, "hit"), server.url, started.elapsed().as_secs_f64());
     }
     Ok(())
 }

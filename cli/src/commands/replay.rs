@@ -34,7 +34,7 @@ const NEVER: &str = "infinity";
 pub(crate) fn run(global: &Global, replay: &Replay) -> Result<()> {
     let database = global.database.clone().unwrap_or_else(|| DEFAULT_DATABASE.into());
     if !replay.file.exists() {
-        return Err(Error::File { path: replay.file.clone(), source: std::io::ErrorKind::NotFound.into() });
+        return Err(Error::no_file(replay.file.clone()));
     }
     if global.read_only {
         return Err(Error::Invalid("a replay writes bars; leave out --read-only".to_owned()));
@@ -226,7 +226,7 @@ impl Player<'_> {
             self.database.display(),
             self.speed
         ));
-        eprintln!("  scanner monitor --scanner-type breakout --database {}", self.database.display());
+        say!("  scanner monitor --scanner-type breakout --database {}", self.database.display());
     }
 
     /// Lets the clock go; returns where it stood at the end, `None` if it came to its end.
@@ -270,7 +270,7 @@ impl Player<'_> {
         if self.is_terminal {
             eprint!("\r\x1b[K{text}");
         } else {
-            eprintln!("{text}");
+            say!("{text}");
         }
     }
 
@@ -279,7 +279,7 @@ impl Player<'_> {
             return Ok(());
         }
         if self.is_terminal {
-            eprintln!();
+            say!("");
         }
         let (days, name) = (&clock.sessions, self.database.display());
         match at {

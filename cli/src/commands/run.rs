@@ -22,7 +22,7 @@ pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
         None => {
             let latest = scanning.latest_session(&engine)?;
             if !global.quiet && !run.sql {
-                eprintln!("no --date given: scanning the latest session, {latest}");
+                say!("no --date given: scanning the latest session, {latest}");
             }
             latest
         }
@@ -33,7 +33,7 @@ pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
     }
     if !global.quiet {
         for finding in engine.unchecked_reading(&call.function)? {
-            eprintln!("{} may look ahead: {}; 'scanner check' says more", finding.function, finding.problem);
+            say!("{} may look ahead: {}; 'scanner check' says more", finding.function, finding.problem);
         }
     }
     let scan = recording::scan(&engine, global, &call, &scanning.settings, &run.output, !run.no_cache && !run.explain)?;
@@ -41,10 +41,10 @@ pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
     if !global.quiet {
         let seconds = scan.elapsed.as_secs_f64();
         let reused = if scan.is_cached { ", as a moment ago from the same bars (--no-cache scans again)" } else { "" };
-        eprintln!("{} {} in {seconds:.2} s{reused}", counted(rows, "hit"), when(&call));
+        say!("{} {} in {seconds:.2} s{reused}", counted(rows, "hit"), when(&call));
     }
     if let Some(path) = scan.saved.as_ref().filter(|_| !global.quiet) {
-        eprintln!("saved to {}", path.display());
+        say!("saved to {}", path.display());
     }
     if run.scan.symbols.is_some() && rows > 0 && !global.quiet {
         strangers(&engine, &call, &date, run.end_date.as_deref())?;
@@ -54,7 +54,7 @@ pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
         match engine.funnel(&call, deadline) {
             Ok(funnel) if run.explain => explain(&funnel),
             Ok(funnel) => why_nothing(&engine, &call, &funnel)?,
-            Err(error) => eprintln!("{error}"),
+            Err(error) => say!("{error}"),
         }
     }
     Ok(())
@@ -90,7 +90,7 @@ fn strangers(engine: &Engine, call: &Call, date: &str, end_date: Option<&str>) -
     );
     let values = names.into_iter().chain(bars.values.iter().cloned()).collect();
     if let Some(strangers) = engine.text(Query { sql, values, ..bars })? {
-        eprintln!("no bars of {strangers} in what was scanned; names are told apart by upper and lower case");
+        say!("no bars of {strangers} in what was scanned; names are told apart by upper and lower case");
     }
     Ok(())
 }
@@ -98,10 +98,10 @@ fn strangers(engine: &Engine, call: &Call, date: &str, end_date: Option<&str>) -
 /// One line per condition, as wide as the terminal.
 fn explain(funnel: &Funnel) {
     let width = console::Term::stderr().size_checked().map_or(120, |(_, width)| usize::from(width));
-    eprintln!("\nwhat each condition leaves of the symbols (each in one session):");
+    say!("\nwhat each condition leaves of the symbols (each in one session):");
     for step in &funnel.steps {
         let text = if step.parameters.is_empty() { step.condition.clone() } else { format!("{}   [{}]", step.condition, step.parameters) };
-        eprintln!("{:>9}  {}", step.survivors, console::truncate_str(&text, width.saturating_sub(12), "…"));
+        say!("{:>9}  {}", step.survivors, console::truncate_str(&text, width.saturating_sub(12), "…"));
     }
 }
 
@@ -118,8 +118,8 @@ fn why_nothing(engine: &Engine, call: &Call, funnel: &Funnel) -> Result<()> {
     match before {
         Some(before) => {
             let limits = if step.parameters.is_empty() { String::new() } else { format!(" ({})", step.parameters) };
-            eprintln!("{} passed every condition before it; none has {}{limits}", counted(before, "symbol"), step.condition);
-            eprintln!("--explain shows all conditions");
+            say!("{} passed every condition before it; none has {}{limits}", counted(before, "symbol"), step.condition);
+            say!("--explain shows all conditions");
         }
         None => no_bars(engine, call)?,
     }
@@ -134,7 +134,7 @@ fn no_bars(engine: &Engine, call: &Call) -> Result<()> {
         && let Some(start) = engine.first_bar(day, &bars)?
     {
         let cutoff = given(call, "cutoff_time").map_or("the cutoff".to_owned(), str::to_owned);
-        eprintln!("no bar of {day} had ended by {cutoff}: the first one starts at {start}");
+        say!("no bar of {day} had ended by {cutoff}: the first one starts at {start}");
         return Ok(());
     }
     let narrowed: Vec<&str> = [("symbols", "those symbols"), ("session_start", "those hours")]
@@ -145,14 +145,11 @@ fn no_bars(engine: &Engine, call: &Call) -> Result<()> {
     let of = if narrowed.is_empty() { String::new() } else { format!(" of {}", narrowed.join(" in ")) };
     let days = given(call, "end_date").map_or(day.to_owned(), |end| format!("any day from {day} to {end}"));
     match engine.session_range(&bars)? {
-        Some(range) => eprintln!(
-            "there is no bar{of} on {days}: the data has {} from {} to {}",
-            counted(range.count, "session"),
-            range.first,
-            range.last
-        ),
-        None if !narrowed.is_empty() => eprintln!("there is no bar{of} in the data at all"),
-        None => eprintln!("{}", no_usable_bars(engine)),
+        Some(range) => {
+            say!("there is no bar{of} on {days}: the data has {} from {} to {}", counted(range.count, "session"), range.first, range.last)
+        }
+        None if !narrowed.is_empty() => say!("there is no bar{of} in the data at all"),
+        None => say!("{}", no_usable_bars(engine)),
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ pub(crate) fn run(global: &Global, sql: &Sql) -> Result<()> {
     // As DuckDB's own shell does: a database that is named is made if it is not there.
     let engine = open(global, if global.database.is_some() { Access::Write } else { Access::WriteIfThere })?;
     if !database(global).exists() && !global.quiet {
-        eprintln!("there is no {} here: working in memory, so nothing is kept (--database FILE keeps it)", database(global).display());
+        say!("there is no {} here: working in memory, so nothing is kept (--database FILE keeps it)", database(global).display());
     }
     match &sql.query {
         Some(query) => script(&engine, global, query, &sql.output),
@@ -94,7 +94,7 @@ fn has_rows(statement: &str) -> bool {
 fn interactive(engine: &Engine, global: &Global, output: &Output) -> Result<()> {
     let unreadable = |error: ReadlineError| Error::Output(io::Error::other(error));
     let mut editor = DefaultEditor::new().map_err(unreadable)?;
-    eprintln!("{} — DuckDB with Stockscan in it. End a statement with ';', leave with Ctrl-D. Try: FROM scanners();", engine.name());
+    say!("{} — DuckDB with Stockscan in it. End a statement with ';', leave with Ctrl-D. Try: FROM scanners();", engine.name());
     let mut pending = String::new();
     loop {
         match editor.readline(if pending.is_empty() { "scanner> " } else { "    ...> " }) {
@@ -114,7 +114,7 @@ fn interactive(engine: &Engine, global: &Global, output: &Output) -> Result<()> 
                 // History is a convenience.
                 let _ = editor.add_history_entry(text.trim());
                 if let Err(error) = script(engine, global, &text, output) {
-                    eprintln!("{error}");
+                    say!("{error}");
                 }
             }
             Err(ReadlineError::Interrupted) => pending.clear(),

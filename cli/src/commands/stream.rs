@@ -41,19 +41,19 @@ pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
             Ok(Tick::Scanned(update)) => {
                 names.extend(update.added.iter().cloned());
                 if global.verbose && !update.has_changes() {
-                    eprintln!("{} as of {}: the same names", update.session, clock(update.data_as_of, update.session));
+                    say!("{} as of {}: the same names", update.session, clock(update.data_as_of, update.session));
                 }
                 stream.show(update)
             }
             Ok(Tick::Unchanged) => {
                 if global.verbose {
-                    eprintln!("nothing new in the database");
+                    say!("nothing new in the database");
                 }
                 Ok(())
             }
             Ok(Tick::NoBars) => {
                 if !global.quiet && watch.statistics().ticks == 1 {
-                    eprintln!("there is no bar yet that can be scanned");
+                    say!("there is no bar yet that can be scanned");
                 }
                 Ok(())
             }
@@ -74,8 +74,8 @@ pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
         }
     }
     if !global.quiet {
-        recorder.failure().into_iter().for_each(|text| eprintln!("{text}"));
-        eprintln!("{}; {}", live::summary(watch.statistics(), reader.waits(), pace.elapsed()), counted(names.len() as u64, "name"));
+        recorder.failure().into_iter().for_each(|text| say!("{text}"));
+        say!("{}; {}", live::summary(watch.statistics(), reader.waits(), pace.elapsed()), counted(names.len() as u64, "name"));
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     arguments::{Global, Trading},
+    progress,
     table::grouped,
 };
 
@@ -70,6 +71,8 @@ pub(crate) struct Test {
 impl Test {
     /// Checks what is given.
     pub(crate) fn new(engine: &Engine, global: &Global, trading: &Trading, command: &'static str) -> Result<Test> {
+        // The first looks at the bars take their time, too.
+        progress::stop_on_interrupt(engine);
         let function = engine.scanner_function(&trading.scanner_type)?;
         let scanner = function.strip_prefix("scan_").unwrap_or(&function).to_owned();
         let signature = engine.signature(&function)?;

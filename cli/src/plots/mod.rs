@@ -4,7 +4,6 @@ pub(crate) mod backtest;
 pub(crate) mod optimize;
 
 use std::{
-    fs::File,
     io::{BufWriter, Write},
     path::Path,
 };
@@ -16,7 +15,10 @@ use plotters::{
 };
 use stockscan_engine::{Error, Result};
 
-use crate::{output::NewFile, table::grouped};
+use crate::{
+    output::{Named, NewFile},
+    table::grouped,
+};
 
 /// Colours that can be told apart by the colour-blind: M. Okabe and K. Ito, Color Universal Design, 2008.
 const BLUE: RGBColor = RGBColor(0, 114, 178);
@@ -36,7 +38,7 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 #[derive(Debug)]
 pub(crate) struct Drawing {
     file: NewFile,
-    target: BufWriter<File>,
+    target: BufWriter<Named>,
     shown: String,
 }
 

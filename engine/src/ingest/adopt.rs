@@ -89,7 +89,7 @@ impl Engine {
             return Ok(Reader { kind: Kind::Parquet, name: whole(path)?, is_pattern });
         }
         if relation.contains(['/', '\\']) || relation.to_lowercase().ends_with(".parquet") {
-            return Err(Error::File { path: path.to_path_buf(), source: std::io::ErrorKind::NotFound.into() });
+            return Err(Error::no_file(path.to_path_buf()));
         }
         if !self.has_relation(relation) {
             let mut statement = self.connection.prepare(

@@ -31,7 +31,7 @@ impl Reader {
     /// A file that is there, of a known ending.
     pub(super) fn of_file(path: &Path) -> Result<Reader> {
         if !path.exists() {
-            return Err(Error::File { path: path.to_path_buf(), source: std::io::ErrorKind::NotFound.into() });
+            return Err(Error::no_file(path.to_path_buf()));
         }
         let kind = kind_of(path).ok_or_else(|| {
             Error::Invalid(
