@@ -150,7 +150,7 @@ fn progress_is_for_terminals() -> Outcome {
     let folder = demo()?;
     let long = "--threads 1 sql 'SELECT count(*) AS n FROM range(100000000000) AS r(i) WHERE hash(i) = 3'";
     let bar = |options: &str| -> Outcome<String> {
-        Ok(on_terminal(folder.path(), 80, "timeout --preserve-status -s INT 2", &format!("{long} {options}"))?.out)
+        Ok(on_terminal(folder.path(), 80, "timeout --foreground --preserve-status -s INT 2", &format!("{long} {options}"))?.out)
     };
     let shown = bar("")?;
     assert!(shown.contains("running") && shown.contains(" %"), "{shown}");

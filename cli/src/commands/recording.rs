@@ -71,14 +71,14 @@ pub(crate) fn scan(
     if let Some(data_version) = data_version.as_deref().filter(|_| may_reuse && settings.enable_caching && !settings.cache_ttl.is_zero()) {
         let question = Question { call, data_version, within: settings.cache_ttl };
         // A history that cannot be read is no reason not to scan.
-        if let Ok(Some(from)) = state.answered(engine, &question) {
-            if let Some(kept) = kept(engine, &state, &from)? {
-                output::write_kept(&kept, output, Numbers::Rounded, &[], &units)?;
-                copy.as_ref().map_or(Ok(()), |copy| output::write_rows(&kept, copy, Numbers::Exact))?;
-                let (elapsed, rows) = (started.elapsed(), kept.len() as u64);
-                record(elapsed, Outcome::Cached { from: &from, rows });
-                return Ok(Recorded { rows, elapsed, is_cached: true, saved });
-            }
+        if let Ok(Some(from)) = state.answered(engine, &question)
+            && let Some(kept) = kept(engine, &state, &from)?
+        {
+            output::write_kept(&kept, output, Numbers::Rounded, &[], &units)?;
+            copy.as_ref().map_or(Ok(()), |copy| output::write_rows(&kept, copy, Numbers::Exact))?;
+            let (elapsed, rows) = (started.elapsed(), kept.len() as u64);
+            record(elapsed, Outcome::Cached { from: &from, rows });
+            return Ok(Recorded { rows, elapsed, is_cached: true, saved });
         }
     }
     let outcome = progress::shown(engine, global, "scanning", || {
