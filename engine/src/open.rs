@@ -1,6 +1,7 @@
 //! Opening a database with Stockscan in it.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     sync::{Arc, Once},
 };
@@ -94,7 +95,10 @@ impl Engine {
                 if options.read_only && !path.exists() {
                     return Err(Error::NoDatabase(path.clone()));
                 }
-                opened(path, || Connection::open_with_flags(path, config))?
+                if !options.read_only {
+                    created(path, |path| Connection::open(path).map(drop))?;
+                }
+                Connection::open_with_flags(path, config).map_err(|error| opening_failed(path, &error))?
             }
         };
         let own_scanners = match &options.scanners_directory {
@@ -200,28 +204,43 @@ fn attached_name(path: &Path) -> String {
     if is_taken { format!("{stem}_db") } else { stem.into_owned() }
 }
 
-/// Bytes of a DuckDB file before its first block: with fewer it is no database.
-const HEADERS: u64 = 3 * 4096;
-
-/// Opens or attaches a file. One that was begun and could not be, as on a full disk, does not stay: DuckDB would take it for a damaged one.
+/// Makes a database file that does not exist, whole from its first moment on: `make` makes it under another name. DuckDB would take one that was
+/// only begun, on a full disk or by a process that was killed, for a damaged one.
 ///
 /// # Errors
 /// As [`Engine::open`].
-pub fn opened<T>(path: &Path, open: impl FnOnce() -> std::result::Result<T, duckdb::Error>) -> Result<T> {
-    let was_there = path.exists();
-    open().map_err(|error| {
-        let error = opening_failed(path, &error);
-        // One that another process has just begun is held by it.
-        let is_ours = !was_there && !matches!(error, Error::Locked { .. });
-        if is_ours && std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() < HEADERS) {
-            let _ = std::fs::remove_file(path);
-        }
-        error
-    })
+pub fn created(path: &Path, make: impl FnOnce(&Path) -> std::result::Result<(), duckdb::Error>) -> Result<()> {
+    let Some(name) = path.file_name().filter(|_| !path.exists()) else { return Ok(()) };
+    let unfinished = path.with_file_name(format!(".{}.{}.unfinished", name.to_string_lossy(), std::process::id()));
+    let made = make(&unfinished).map_err(|error| {
+        let shown = |text: String| text.replace(&*unfinished.to_string_lossy(), &path.to_string_lossy());
+        opening_failed(
+            path,
+            &match error {
+                duckdb::Error::DuckDBFailure(code, text) => duckdb::Error::DuckDBFailure(code, text.map(shown)),
+                other => other,
+            },
+        )
+    });
+    let named = made.and_then(|()| match fs::hard_link(&unfinished, path) {
+        Ok(()) => Ok(()),
+        // Somebody else was first.
+        Err(_) if path.exists() => Ok(()),
+        // Not every file system has links.
+        Err(_) => fs::rename(&unfinished, path).map_err(|source| Error::File { path: path.to_path_buf(), source }),
+    });
+    for rest in
+        [unfinished.clone(), unfinished.with_file_name(format!(".{}.{}.unfinished.wal", name.to_string_lossy(), std::process::id()))]
+    {
+        // Most often there is none.
+        let _ = fs::remove_file(rest);
+    }
+    named
 }
 
 /// What it means that DuckDB could not open or attach a file.
-pub(crate) fn opening_failed(path: &Path, error: &duckdb::Error) -> Error {
+#[must_use]
+pub fn opening_failed(path: &Path, error: &duckdb::Error) -> Error {
     let message = match Error::from_duckdb(error) {
         Error::Database(message) | Error::Invalid(message) => message,
         other => return other,

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stockscan_engine::{Call, Engine, Error, Query, Result, Value, opened, quoted_text};
+use stockscan_engine::{Call, Engine, Error, Query, Result, Value, created, opening_failed, quoted_text};
 
 mod results;
 mod scans;
@@ -82,10 +82,21 @@ impl State {
         // Older clients of DuckDB can read it, too.
         let options = if access == Access::Read { "READ_ONLY" } else { "READ_WRITE, STORAGE_VERSION 'v1.5.0'" };
         let statement = format!("ATTACH {} AS {SCHEMA} ({options})", quoted_text(&self.path.to_string_lossy()));
+        if access == Access::Write {
+            created(&self.path, |path| {
+                let path = quoted_text(&path.to_string_lossy());
+                let made = engine.connection().execute_batch(&format!("ATTACH {path} AS {SCHEMA} ({options}); DETACH {SCHEMA}"));
+                if made.is_err() {
+                    // On a full disk it may be attached and yet not whole.
+                    let _ = engine.connection().execute_batch(&format!("DETACH {SCHEMA}"));
+                }
+                made
+            })?;
+        }
         let started = Instant::now();
         let mut wait = Duration::from_millis(5);
         loop {
-            match opened(&self.path, || engine.connection().execute_batch(&statement)) {
+            match engine.connection().execute_batch(&statement).map_err(|error| opening_failed(&self.path, &error)) {
                 Ok(()) => break,
                 Err(error) if error.is_passing() && started.elapsed() < PATIENCE => {
                     // Those who wait for the same file do not come back at the same moment.
