@@ -19,7 +19,8 @@ def test_python_blocks_run(tmp_path):
     for page, block in blocks:
         run = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True)
         assert run.returncode == 0, f"{page.name}:\n{block}\n{run.stderr}"
-        assert "DEMO" in run.stdout, f"{page.name}: the scans find something\n{run.stdout}"
+        if "scan_" in block:
+            assert "DEMO" in run.stdout, f"{page.name}: the scans find something\n{run.stdout}"
 
 
 def test_no_query_is_empty():
