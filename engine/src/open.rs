@@ -71,12 +71,6 @@ impl Engine {
     /// # Errors
     /// [`Error::Locked`], [`Error::NoDatabase`], [`Error::NotADatabase`], [`Error::NewerDatabase`], [`Error::OwnScanners`], or what DuckDB says.
     pub fn open(options: Options) -> Result<Engine> {
-        static LINKED: Once = Once::new();
-        LINKED.call_once(|| {
-            // SAFETY: the function is the one that the entrypoint's macro emits for this purpose.
-            // A failure is reported by DuckDB when the database is opened.
-            let _ = unsafe { duckdb_neo::extension::register_static_extension(stockscan::duckdb_extension_stockscan_describe) };
-        });
         let mut config = Config::default()
             // Nothing is downloaded behind the user's back.
             .enable_autoload_extension(false)?
@@ -89,14 +83,23 @@ impl Engine {
                 .max_memory(limit)
                 .map_err(|_| Error::Invalid(format!("--memory-limit {limit}: expected a size such as 2GB or 500MB")))?;
         }
+        // Before the extension is there, which takes longer to load than the file to make.
+        if let Location::File(path) = &options.location
+            && !options.read_only
+        {
+            created(path, |path| Connection::open(path).map(drop))?;
+        }
+        static LINKED: Once = Once::new();
+        LINKED.call_once(|| {
+            // SAFETY: the function is the one that the entrypoint's macro emits for this purpose.
+            // A failure is reported by DuckDB when the database is opened.
+            let _ = unsafe { duckdb_neo::extension::register_static_extension(stockscan::duckdb_extension_stockscan_describe) };
+        });
         let connection = match &options.location {
             Location::Memory => Connection::open_in_memory_with_flags(config.access_mode(AccessMode::Automatic)?)?,
             Location::File(path) => {
                 if options.read_only && !path.exists() {
                     return Err(Error::NoDatabase(path.clone()));
-                }
-                if !options.read_only {
-                    created(path, |path| Connection::open(path).map(drop))?;
                 }
                 Connection::open_with_flags(path, config).map_err(|error| opening_failed(path, &error))?
             }
