@@ -102,6 +102,15 @@ fn the_same_question_of_the_same_bars_is_not_scanned_again() -> Outcome {
     for _ in 0..2 {
         assert!(!run(&["--source", "seen"])?.err.contains("a moment ago"));
     }
+    // Nor is what a scanner of the user's says, though it has the name of one that is built in: its file is none of the data.
+    let own = "CREATE MACRO scan_breakout(scan_date, cutoff_time := '09:50', end_date := NULL, source := 'bars') AS TABLE \
+               SELECT visible.session_date AS scan_date, visible.symbol, 1.0 AS price, 1 AS volume, 1.0 AS probability_score, 1 AS rank \
+               FROM visible_bars(scan_date, cutoff_time, end_date := end_date, source := source) AS visible LIMIT 1;";
+    ok(folder, &["-q", "sql", own])?;
+    for _ in 0..2 {
+        assert!(!run(&[])?.err.contains("a moment ago"), "another scanner of the same name");
+    }
+    ok(folder, &["-q", "sql", "DROP MACRO TABLE scan_breakout"])?;
     // As the configuration says.
     fs::write(folder.join("scanner_config.json"), r#"{"breakout": {"enable_caching": false}}"#)?;
     assert!(!run(&[])?.err.contains("a moment ago"));

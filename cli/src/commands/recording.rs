@@ -44,7 +44,8 @@ pub(crate) fn scan(
     let state = state(global);
     let scan_id = new_scan_id();
     // A scanner of the user's own may read more than the bars.
-    let data_version = if is_built_in(&call.function) { engine.data_version()? } else { None };
+    let is_built_in = is_built_in(&call.function) && !engine.hides_built_in(&call.function)?;
+    let data_version = if is_built_in { engine.data_version()? } else { None };
     let database = engine.file();
     let units = units(engine, &call.function)?;
     let copy = copy(global, call, &scan_id, output)?;
@@ -72,7 +73,7 @@ pub(crate) fn scan(
         let question = Question { call, data_version, within: settings.cache_ttl };
         // A history that cannot be read is no reason not to scan.
         if let Ok(Some(from)) = state.answered(engine, &question)
-            && let Some(kept) = kept(engine, &state, &from)?
+            && let Ok(Some(kept)) = kept(engine, &state, &from)
         {
             output::write_kept(&kept, output, Numbers::Rounded, &[], &units)?;
             copy.as_ref().map_or(Ok(()), |copy| output::write_rows(&kept, copy, Numbers::Exact))?;
@@ -96,7 +97,7 @@ pub(crate) fn scan(
 }
 
 /// Where else the rows go: a file in the folder that the configuration names, if it wants that.
-pub(crate) fn copy(global: &Global, call: &Call, scan_id: &str, output: &Output) -> Result<Option<Output>> {
+fn copy(global: &Global, call: &Call, scan_id: &str, output: &Output) -> Result<Option<Output>> {
     let cli = &global.configuration.cli;
     if !cli.auto_save_results || output.output.is_some() {
         return Ok(None);
