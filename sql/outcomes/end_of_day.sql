@@ -8,11 +8,11 @@
 --
 -- @inherit session_bars outcomes
 -- @param hits VARCHAR: the relation with scan_date, symbol and price: a table, a view, a CTE. A hit that stands there twice is one.
+-- @param start_date DATE: first session of the hits.
+-- @param end_date DATE: last session of them. NULL: the first one only.
 -- @param cutoff_time TIME exchange time: when the hits were known; that of the scan.
 -- @param end_of_day_time TIME exchange time: up to when a session is followed.
 -- @param direction VARCHAR one of long, short: whether a rise or a fall is a success.
--- @param start_date DATE: first session of the hits.
--- @param end_date DATE: last session of them. NULL: the first one only.
 -- @column scan_date date of the hit.
 -- @column symbol name of the stock.
 -- @column eod_price currency, close of its last bar by end_of_day_time; NULL as long as that is not known.
