@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -19,11 +20,12 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value as JsonValue, json};
 use stockscan_backtests::Test;
 use stockscan_engine::{Engine, Error, InterruptHandle, ProgressHandle, Result};
-use stockscan_state::{Job as Record, JobFilter, JobStatus, new_job_id};
+use stockscan_state::{Job as Record, JobChange, JobFilter, JobStatus, new_job_id};
 use tokio::sync::watch;
 use utoipa::{IntoParams, ToSchema};
 
@@ -102,12 +104,17 @@ pub(crate) struct Watch {
     reached: AtomicU64,
 }
 
-#[derive(Debug)]
 struct Running {
     interrupt: Arc<InterruptHandle>,
     progress: ProgressHandle,
     from: f64,
     to: f64,
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("from", &self.from).field("to", &self.to).finish_non_exhaustive()
+    }
 }
 
 impl Watch {
@@ -184,19 +191,18 @@ struct Job {
     kind: Kind,
     request: Map<String, JsonValue>,
     watch: Watch,
-    /// What is known of it, and its result.
-    known: Mutex<(Record, Option<Arc<str>>)>,
+    known: Mutex<Record>,
     ended: watch::Sender<bool>,
 }
 
 impl Job {
-    fn known(&self) -> MutexGuard<'_, (Record, Option<Arc<str>>)> {
+    fn known(&self) -> MutexGuard<'_, Record> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is known of it at the moment.
     fn record(&self) -> Record {
-        let mut record = self.known().0.clone();
+        let mut record = self.known().clone();
         if record.status == JobStatus::Running {
             record.progress = self.watch.progress();
         }
@@ -221,13 +227,17 @@ pub(crate) struct Jobs {
     market: Arc<Market>,
     state: stockscan_state::State,
     /// With which the state is read and written.
-    recorder: Mutex<Engine>,
-    started_at: String,
-    /// Whether those are marked that an earlier server did not finish.
-    are_marked: AtomicBool,
+    recorder: Mutex<Recorder>,
     inner: Mutex<Inner>,
     /// When there is something to do.
     wake: Condvar,
+}
+
+#[derive(Debug)]
+struct Recorder {
+    engine: Engine,
+    /// Whether those are marked that an earlier server did not finish.
+    are_marked: bool,
 }
 
 #[derive(Debug, Default)]
@@ -247,18 +257,16 @@ impl Jobs {
     /// As [`Engine::open`].
     pub(crate) fn start(options: &Options, market: &Arc<Market>) -> Result<Arc<Jobs>> {
         let state = stockscan_state::State::new(options.state.clone());
-        let recorder = Engine::open(stockscan_engine::Options { threads: Some(1), ..stockscan_engine::Options::memory() })?;
+        let engine = Engine::open(stockscan_engine::Options { threads: Some(1), ..stockscan_engine::Options::memory() })?;
         let jobs = Arc::new(Jobs {
-            started_at: crate::problem::now(),
-            are_marked: AtomicBool::new(!state.exists()),
             market: Arc::clone(market),
             state,
-            recorder: Mutex::new(recorder),
+            recorder: Mutex::new(Recorder { engine, are_marked: false }),
             inner: Mutex::default(),
             wake: Condvar::new(),
             options: options.clone(),
         });
-        if let Err(error) = jobs.mark() {
+        if let Err(error) = jobs.written(|_, _| Ok(())) {
             tracing::warn!(%error, "which jobs an earlier server did not finish cannot be written down yet");
         }
         // Others need processors, too.
@@ -284,7 +292,7 @@ impl Jobs {
         loop {
             let live: Vec<Arc<Job>> = self.inner().live.values().cloned().collect();
             // Those that wait are marked when the next server starts.
-            let running: Vec<_> = live.iter().filter(|job| job.known().0.status == JobStatus::Running).collect();
+            let running: Vec<_> = live.iter().filter(|job| job.known().status == JobStatus::Running).collect();
             if running.is_empty() {
                 return true;
             }
@@ -300,21 +308,26 @@ impl Jobs {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn recorded<T>(&self, work: impl FnOnce(&stockscan_state::State, &Engine) -> Result<T>) -> Result<T> {
-        work(&self.state, &self.recorder.lock().unwrap_or_else(PoisonError::into_inner))
+    fn recorder(&self) -> MutexGuard<'_, Recorder> {
+        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Marks what an earlier server did not finish.
-    fn mark(&self) -> Result<()> {
-        if self.are_marked.load(Ordering::SeqCst) {
-            return Ok(());
+    /// Reads what is written down.
+    fn read<T>(&self, work: impl FnOnce(&stockscan_state::State, &Engine) -> Result<T>) -> Result<T> {
+        work(&self.state, &self.recorder().engine)
+    }
+
+    /// Writes something down, once what an earlier server did not finish is marked.
+    fn written<T>(&self, work: impl FnOnce(&stockscan_state::State, &Engine) -> Result<T>) -> Result<T> {
+        let mut recorder = self.recorder();
+        if !recorder.are_marked {
+            let interrupted = self.state.mark_interrupted(&recorder.engine)?;
+            if interrupted > 0 {
+                tracing::warn!(interrupted, "jobs were not finished when the server ended");
+            }
+            recorder.are_marked = true;
         }
-        let interrupted = self.recorded(|state, engine| state.interrupt_jobs(engine, &self.started_at))?;
-        if interrupted > 0 {
-            tracing::warn!(interrupted, "jobs were not finished when the server ended");
-        }
-        self.are_marked.store(true, Ordering::SeqCst);
-        Ok(())
+        work(&self.state, &recorder.engine)
     }
 
     /// Writes a job down and puts it in line.
@@ -331,19 +344,8 @@ impl Jobs {
             }
             inner.reserved += 1;
         }
-        let record = Record {
-            job_id: new_job_id(),
-            kind: kind.name().to_owned(),
-            request: JsonValue::Object(request.clone()).to_string(),
-            status: JobStatus::Queued,
-            progress: 0.0,
-            created_at: crate::problem::now(),
-            started_at: None,
-            finished_at: None,
-            error_kind: None,
-            error: None,
-        };
-        let written = self.mark().and_then(|()| self.recorded(|state, engine| state.insert_job(engine, &record)));
+        let record = Record::new(new_job_id(), kind.name(), JsonValue::Object(request.clone()).to_string());
+        let written = self.written(|state, engine| state.insert_job(engine, &record));
         let mut inner = self.inner();
         inner.reserved -= 1;
         written?;
@@ -352,7 +354,7 @@ impl Jobs {
             kind,
             request,
             watch: Watch::default(),
-            known: Mutex::new((record, None)),
+            known: Mutex::new(record),
             ended: watch::Sender::new(false),
         });
         inner.live.insert(id, Arc::clone(&job));
@@ -381,8 +383,8 @@ impl Jobs {
             if let Some(job) = inner.waiting.pop_front() {
                 // Before anybody sees that it does not wait any more.
                 let mut known = job.known();
-                known.0.status = JobStatus::Running;
-                known.0.started_at = Some(crate::problem::now());
+                known.status = JobStatus::Running;
+                known.started_at = Some(Timestamp::now());
                 drop(known);
                 return Some(job);
             }
@@ -391,9 +393,9 @@ impl Jobs {
     }
 
     fn run(&self, job: &Job) -> Answer<Outcome> {
-        let record = job.record();
-        if let Err(error) = self.recorded(|state, engine| state.update_job(engine, &record, None)) {
-            tracing::warn!(job_id = record.job_id, %error, "that a job has started could not be written down");
+        let id = job.known().job_id.clone();
+        if let Err(error) = self.written(|state, engine| state.update_job(engine, &id, &JobChange::Started)) {
+            tracing::warn!(job_id = id, %error, "that a job has started could not be written down");
         }
         let engine = self.enter(job)?;
         let deadline = Instant::now() + self.options.job_timeout;
@@ -426,37 +428,46 @@ impl Jobs {
     /// Writes down what came of a job, and tells those who wait for it.
     fn settle(&self, job: &Job, outcome: Answer<Outcome>) {
         let mut record = job.record();
-        let (result, problem) = match outcome {
-            Ok(Outcome { result, error }) => (Some(result), error.map(Problem::from)),
-            Err(problem) => (None, Some(problem)),
+        let change = match outcome {
+            Ok(Outcome { result, error: None }) => Some(JobChange::Done(result)),
+            Ok(Outcome { result, error: Some(error) }) => Some(failed(&record, &error.into(), Some(result))),
+            // The next server marks it.
+            Err(_) if job.watch.is_cancelled() && self.inner().is_ending => None,
+            Err(_) if job.watch.is_cancelled() => Some(JobChange::Cancelled),
+            Err(problem) => Some(failed(&record, &problem, None)),
         };
-        record.finished_at = Some(crate::problem::now());
-        match problem {
-            None => (record.status, record.progress) = (JobStatus::Done, 1.0),
-            Some(_) if job.watch.is_cancelled() && result.is_none() => {
-                record.status = if self.inner().is_ending { JobStatus::Interrupted } else { JobStatus::Cancelled };
+        let change = change.map(|change| self.kept(&record, change));
+        record.finished_at = Some(Timestamp::now());
+        match change {
+            None => record.status = JobStatus::Interrupted,
+            Some(JobChange::Done(result)) => {
+                (record.status, record.progress, record.result) = (JobStatus::Done, 1.0, Some(result));
             }
-            Some(problem) => fail(&mut record, &problem),
+            Some(JobChange::Failed { kind, text, result }) => {
+                (record.status, record.error_kind, record.error, record.result) = (JobStatus::Failed, Some(kind), Some(text), result);
+            }
+            Some(_) => record.status = JobStatus::Cancelled,
         }
+        metrics::counter!("stockscan_jobs_total", "kind" => job.kind.name(), "status" => record.status.name()).increment(1);
+        let id = record.job_id.clone();
+        *job.known() = record;
+        job.ended.send_replace(true);
+        self.inner().live.remove(&id);
+    }
+
+    /// Writes down what came of a job. If that cannot be done it has failed: nobody is told of a result that would be gone after the next start.
+    fn kept(&self, record: &Record, change: JobChange) -> JobChange {
         let started = Instant::now();
         let mut wait = AGAIN * 10;
-        let mut result: Option<Arc<str>> = result.map(Arc::from);
-        while let Err(error) = self.recorded(|state, engine| state.update_job(engine, &record, result.as_deref())) {
+        while let Err(error) = self.written(|state, engine| state.update_job(engine, &record.job_id, &change)) {
             if started.elapsed() + wait > STORING || self.inner().is_ending {
                 tracing::error!(job_id = record.job_id, %error, "what came of a job could not be stored");
-                // Nobody is told of a result that would be gone after the next start.
-                result = None;
-                fail(&mut record, &error.into());
-                break;
+                return failed(record, &error.into(), None);
             }
             thread::sleep(wait);
             wait = (wait * 2).min(Duration::from_secs(5));
         }
-        metrics::counter!("stockscan_jobs_total", "kind" => job.kind.name(), "status" => record.status.name()).increment(1);
-        let id = record.job_id.clone();
-        *job.known() = (record, result);
-        job.ended.send_replace(true);
-        self.inner().live.remove(&id);
+        change
     }
 
     /// A job that has not ended.
@@ -464,22 +475,20 @@ impl Jobs {
         self.inner().live.get(id).cloned()
     }
 
-    /// What is known of a job, and its result if it has one.
-    fn find(&self, id: &str) -> Answer<(Record, Option<Arc<str>>)> {
+    /// What is known of a job.
+    fn find(&self, id: &str) -> Answer<Record> {
         if let Some(job) = self.live(id) {
-            return Ok((job.record(), None));
+            return Ok(job.record());
         }
-        let found = self.recorded(|state, engine| state.job(engine, id))?;
-        let (record, result) = found.ok_or_else(|| no_such_job(id))?;
-        // It may have been put in line since, by the writing of what was read.
-        Ok(self.live(id).map_or((record, result.map(Arc::from)), |job| (job.record(), None)))
+        let found = self.read(|state, engine| state.job(engine, id))?;
+        found.ok_or_else(|| no_such_job(id))
     }
 
-    /// The newest jobs.
-    fn list(&self, filter: &JobFilter) -> Answer<Vec<Record>> {
-        let records = self.recorded(|state, engine| state.jobs(engine, filter))?;
+    /// How many jobs there are, and the newest of them.
+    fn list(&self, filter: &JobFilter, limit: u32, offset: u32) -> Answer<(u64, Vec<Record>)> {
+        let (total, records) = self.read(|state, engine| state.jobs(engine, filter, limit, offset))?;
         let inner = self.inner();
-        Ok(records.into_iter().map(|record| inner.live.get(&record.job_id).map_or(record, |job| job.record())).collect())
+        Ok((total, records.into_iter().map(|record| inner.live.get(&record.job_id).map_or(record, |job| job.record())).collect()))
     }
 
     /// Takes a job out of the line. `false`: it is not in it.
@@ -491,16 +500,16 @@ impl Jobs {
     }
 }
 
-fn fail(record: &mut Record, problem: &Problem) {
-    record.status = JobStatus::Failed;
-    record.error_kind = Some(problem.error.to_owned());
-    record.error = Some(problem.detail.clone());
+/// That a job failed, in words for whoever asked for it; the log gets the others.
+fn failed(record: &Record, problem: &Problem, result: Option<String>) -> JobChange {
     if let Some(text) = &problem.for_the_log {
-        tracing::error!(job_id = record.job_id, error = text, "a job has failed");
+        tracing::error!(job_id = record.job_id, cause = text, "a job has failed");
     }
-    if problem.error == "internal" {
-        record.error = Some(format!("the server failed; its log says more under the job {}", record.job_id));
-    }
+    let text = match problem.error {
+        "internal" => format!("the server failed; its log says more under the job {}", record.job_id),
+        _ => problem.detail.clone(),
+    };
+    JobChange::Failed { kind: problem.error.to_owned(), text, result }
 }
 
 /// What DuckDB says of a scanner of the user's own is for whoever wrote it; no name of a file is.
@@ -564,8 +573,7 @@ pub(crate) async fn submit(app: &Arc<App>, kind: Kind, given: Map<String, JsonVa
     let jobs = Arc::clone(&app.jobs);
     let job = blocking(move || jobs.accept(kind, given)).await?;
     job.ends_within(wait).await;
-    let (record, result) = { (job.record(), job.known().1.clone()) };
-    Ok(document(&record, result.as_deref()))
+    Ok(document(&job.record()))
 }
 
 /// Something that waits for a file.
@@ -574,10 +582,10 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Answer<T> + Send + '
 }
 
 /// What is known of a job, as an answer: 202 with the address to ask again if it goes on.
-fn document(record: &Record, result: Option<&str>) -> Response {
-    let goes_on = matches!(record.status, JobStatus::Queued | JobStatus::Running);
+fn document(record: &Record) -> Response {
+    let goes_on = !record.status.has_ended();
     let mut text = head(record).to_string();
-    if let Some(result) = result {
+    if let Some(result) = &record.result {
         text.truncate(text.len() - 1);
         text.push_str(",\"result\":");
         text.push_str(result);
@@ -596,14 +604,15 @@ fn document(record: &Record, result: Option<&str>) -> Response {
 
 /// What is known of a job but for its result.
 fn head(record: &Record) -> JsonValue {
+    let time = |time: &Timestamp| format!("{time:.3}");
     let mut document = json!({
         "job_id": record.job_id,
         "kind": record.kind,
         "status": record.status.name(),
         "progress": record.progress,
-        "created_at": record.created_at,
-        "started_at": record.started_at,
-        "finished_at": record.finished_at,
+        "created_at": time(&record.created_at),
+        "started_at": record.started_at.as_ref().map(time),
+        "finished_at": record.finished_at.as_ref().map(time),
         "request": serde_json::from_str::<JsonValue>(&record.request).unwrap_or_default(),
     });
     if let Some(detail) = &record.error {
@@ -684,6 +693,8 @@ pub(crate) struct Which {
 pub(crate) struct JobList {
     /// The newest first, without their results.
     jobs: Vec<JobDocument>,
+    /// How many there are of those that were asked for, listed or not.
+    total: u64,
     /// How many run at the moment.
     running: usize,
     /// How many wait.
@@ -708,17 +719,17 @@ pub(crate) async fn list(State(app): State<Arc<App>>, Query(which): Query<Which>
     }
     let status = match which.status.as_deref() {
         None => None,
-        Some(given) => Some(JobStatus::named(given).ok_or_else(|| {
-            let known = JobStatus::ALL.map(JobStatus::name).join(", ");
+        Some(given) => Some(JobStatus::of(given).ok_or_else(|| {
+            let known = "queued, running, done, failed, cancelled, interrupted";
             Problem::of_parameter("status", format!("status must be one of {known}, got '{given}'"))
         })?),
     };
-    let filter = JobFilter { limit, offset: which.offset.unwrap_or_default(), kind: which.kind, status };
+    let (filter, offset) = (JobFilter { kind: which.kind, status }, which.offset.unwrap_or_default());
     let jobs = Arc::clone(&app.jobs);
-    let records = blocking(move || jobs.list(&filter)).await?;
+    let (total, records) = blocking(move || jobs.list(&filter, limit, offset)).await?;
     let (running, queued) = app.jobs.load();
     let documents: Vec<JsonValue> = records.iter().map(head).collect();
-    Ok(axum::Json(json!({"jobs": documents, "running": running, "queued": queued})).into_response())
+    Ok(axum::Json(json!({"jobs": documents, "total": total, "running": running, "queued": queued})).into_response())
 }
 
 /// Look at a job
@@ -733,12 +744,10 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Path(id): Path<String>, Que
     let wait = wait.wait.map_or(Ok(Duration::ZERO), |_| wait.duration())?;
     if let Some(job) = app.jobs.live(&id) {
         job.ends_within(wait).await;
-        let (record, result) = { (job.record(), job.known().1.clone()) };
-        return Ok(document(&record, result.as_deref()));
+        return Ok(document(&job.record()));
     }
     let jobs = Arc::clone(&app.jobs);
-    let (record, result) = blocking(move || jobs.find(&id)).await?;
-    Ok(document(&record, result.as_deref()))
+    Ok(document(&blocking(move || jobs.find(&id)).await?))
 }
 
 /// The result of a job
@@ -750,9 +759,9 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Path(id): Path<String>, Que
     ))]
 pub(crate) async fn result(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer<Response> {
     let jobs = Arc::clone(&app.jobs);
-    let (record, result) = blocking(move || jobs.find(&id)).await?;
-    match result {
-        Some(result) => Ok(([(header::CONTENT_TYPE, "application/json")], result.to_string()).into_response()),
+    let record = blocking(move || jobs.find(&id)).await?;
+    match record.result {
+        Some(result) => Ok(([(header::CONTENT_TYPE, "application/json")], result).into_response()),
         None => {
             let detail = format!("the job has no result: it is {}", record.status.name());
             Err(Problem::new(StatusCode::CONFLICT, "no_result", detail))
@@ -774,7 +783,7 @@ pub(crate) async fn result(State(app): State<Arc<App>>, Path(id): Path<String>) 
 pub(crate) async fn delete(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer<Response> {
     let Some(job) = app.jobs.live(&id) else {
         let jobs = Arc::clone(&app.jobs);
-        let (forgotten, id) = blocking(move || Ok((jobs.recorded(|state, engine| state.delete_job(engine, &id))?, id))).await?;
+        let (forgotten, id) = blocking(move || Ok((jobs.written(|state, engine| state.delete_job(engine, &id))?, id))).await?;
         return if forgotten { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(no_such_job(&id)) };
     };
     job.watch.cancel();
@@ -796,6 +805,5 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, Path(id): Path<String>) 
         });
     }
     job.ends_within(ENDING).await;
-    let (record, result) = { (job.record(), job.known().1.clone()) };
-    Ok(document(&record, result.as_deref()))
+    Ok(document(&job.record()))
 }

@@ -12,11 +12,9 @@ use std::{
 
 use stockscan_engine::{Call, Engine, Error, Query, Result, Value, created, opening_failed, quoted_text};
 
-mod jobs;
 mod results;
 mod scans;
 
-pub use jobs::{Job, JobFilter, JobStatus, new_job_id};
 pub use results::Results;
 pub use scans::{Outcome, Question, Scan, new_scan_id};
 
@@ -108,7 +106,7 @@ impl State {
                 Err(error) => return Err(error),
             }
         }
-        if access == Access::Write { scans::prepare(engine).and_then(|()| jobs::prepare(engine)) } else { Ok(()) }
+        if access == Access::Write { scans::prepare(engine) } else { Ok(()) }
     }
 }
 
