@@ -34,8 +34,7 @@ trading_request! {
     responses(
         (status = 200, description = "It is done, or has failed", body = JobDocument),
         (status = 202, description = "It goes on: ask again at Location", body = JobDocument),
-        (status = "4XX", description = "It cannot be done as asked, or not now", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "It cannot be done now", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The scanner, which is not built in, does not work", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(crate) async fn backtest(
     State(app): State<Arc<App>>,
@@ -57,8 +56,7 @@ struct Prepared {
 fn prepare(engine: &Engine, options: &Options, given: &Map<String, JsonValue>) -> Result<Prepared> {
     let test = test(engine, options, given, "backtest")?;
     let summary = test.call(engine, "backtest_summary", &[])?;
-    let mut others =
-        vec![("daily", test.call(engine, "backtest_daily", &[])?), ("trades", test.call(engine, "backtest", &[])?)];
+    let mut others = vec![("daily", test.call(engine, "backtest_daily", &[])?), ("trades", test.call(engine, "backtest", &[])?)];
     if let Some(bucket) = given.get("by").and_then(JsonValue::as_str) {
         let bucket = Argument::Value(Value::Text(bucket.to_owned()));
         others.push(("by", test.call(engine, "backtest_by", &[("bucket", bucket)])?));

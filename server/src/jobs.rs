@@ -10,6 +10,7 @@ use std::{
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
     },
     thread,
     time::{Duration, Instant},
@@ -44,6 +45,8 @@ use crate::{
 const LONGEST_LINE: usize = 16;
 /// How long a job waits for a database that another process holds.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long whoever takes bars in waits for a job to be done.
+const COURTESY: Duration = Duration::from_secs(1);
 /// How long it is tried to store what came of a job.
 const STORING: Duration = Duration::from_secs(60);
 /// Interrupting between two statements has no effect, so it is repeated.
@@ -99,6 +102,8 @@ pub(crate) fn about(test: &Test) -> Vec<(&'static str, String)> {
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     is_cancelled: AtomicBool,
+    /// Whether it is to begin again, since somebody waits who takes bars in.
+    gives_way: AtomicBool,
     running: Mutex<Option<Running>>,
     /// The furthest that was told, as the bits of a number from 0 to 1: for those the order is the same.
     reached: AtomicU64,
@@ -148,7 +153,7 @@ impl Watch {
     /// # Errors
     /// [`Error::Interrupted`] if the job is cancelled.
     pub(crate) fn share(&self, from: f64, to: f64) -> Result<()> {
-        if self.is_cancelled() {
+        if self.is_stopped() {
             return Err(Error::Interrupted);
         }
         if let Some(running) = &mut *self.running() {
@@ -172,13 +177,22 @@ impl Watch {
         f64::from_bits(self.reached.fetch_max(now.to_bits(), Ordering::Relaxed)).max(now)
     }
 
-    pub(crate) fn is_cancelled(&self) -> bool {
+    /// Whether there is no use for what was done so far.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.is_cancelled() || self.gives_way.load(Ordering::SeqCst)
+    }
+
+    fn is_cancelled(&self) -> bool {
         self.is_cancelled.load(Ordering::SeqCst)
     }
 
     /// Stops the query that is running, and whatever would come after it.
     fn cancel(&self) {
         self.is_cancelled.store(true, Ordering::SeqCst);
+        self.interrupt();
+    }
+
+    fn interrupt(&self) {
         if let Some(running) = &*self.running() {
             running.interrupt.interrupt();
         }
@@ -350,13 +364,7 @@ impl Jobs {
         inner.reserved -= 1;
         written?;
         let id = record.job_id.clone();
-        let job = Arc::new(Job {
-            kind,
-            request,
-            watch: Watch::default(),
-            known: Mutex::new(record),
-            ended: watch::Sender::new(false),
-        });
+        let job = Arc::new(Job { kind, request, watch: Watch::default(), known: Mutex::new(record), ended: watch::Sender::new(false) });
         inner.live.insert(id, Arc::clone(&job));
         inner.waiting.push_back(Arc::clone(&job));
         drop(inner);
@@ -397,13 +405,39 @@ impl Jobs {
         if let Err(error) = self.written(|state, engine| state.update_job(engine, &id, &JobChange::Started)) {
             tracing::warn!(job_id = id, %error, "that a job has started could not be written down");
         }
-        let engine = self.enter(job)?;
         let deadline = Instant::now() + self.options.job_timeout;
+        let outcome = self.once(job, false, deadline);
+        if outcome.is_err() && job.watch.gives_way.swap(false, Ordering::SeqCst) && !job.watch.is_cancelled() {
+            return self.once(job, true, deadline);
+        }
+        outcome
+    }
+
+    /// Does a job. Whoever takes bars in would have to wait for all of it, so it gives way to them, and begins again beside them: with the file
+    /// open to be written, as they need it. That keeps other processes from reading it, so it is not done unless it has to be.
+    fn once(&self, job: &Job, beside_writers: bool, deadline: Instant) -> Answer<Outcome> {
+        let engine = self.enter(job, beside_writers)?;
         job.watch.begin(&engine)?;
-        let outcome = match job.kind {
-            Kind::Backtest => backtest::run(&engine, &self.options, &job.request, &job.watch, deadline),
-            Kind::Optimize => optimize::run(&engine, &self.options, &job.request, &job.watch, deadline),
-        };
+        let (end, ended) = mpsc::channel::<()>();
+        let outcome = thread::scope(|scope| {
+            if !beside_writers && !self.market.is_read_only() {
+                scope.spawn(move || {
+                    while ended.recv_timeout(AGAIN * 5) == Err(mpsc::RecvTimeoutError::Timeout) {
+                        if self.market.writer_waits(COURTESY) {
+                            job.watch.gives_way.store(true, Ordering::SeqCst);
+                            job.watch.interrupt();
+                        }
+                    }
+                });
+            }
+            // Dropped in a panic, too, which would wait for the other thread for ever otherwise.
+            let _end = end;
+            match job.kind {
+                Kind::Backtest => backtest::run(&engine, &self.options, &job.request, &job.watch, deadline),
+                Kind::Optimize => optimize::run(&engine, &self.options, &job.request, &job.watch, deadline),
+            }
+        });
+        job.watch.end();
         outcome.map_err(|error| match error {
             // What is left of the time says nothing to anybody.
             Error::Timeout(_) => Problem::too_slow(self.options.job_timeout.as_secs()),
@@ -412,10 +446,11 @@ impl Jobs {
     }
 
     /// A connection to the bars. Another process that has the file is waited for, unless the job is cancelled.
-    fn enter(&self, job: &Job) -> Result<Access> {
+    fn enter(&self, job: &Job, beside_writers: bool) -> Result<Access> {
         let started = Instant::now();
         loop {
-            match self.market.read(Instant::now() + AGAIN * 20) {
+            let soon = Instant::now() + AGAIN * 20;
+            match if beside_writers { self.market.write(soon) } else { self.market.read(soon) } {
                 Err(error)
                     if (error.is_passing() || matches!(error, Error::Stopped(_)))
                         && started.elapsed() < PATIENCE
@@ -516,7 +551,9 @@ fn failed(record: &Record, problem: &Problem, result: Option<String>) -> JobChan
 fn told(error: Error, engine: &Engine, request: &Map<String, JsonValue>) -> Problem {
     let scanner = request.get("scanner_type").and_then(JsonValue::as_str).unwrap_or_default();
     let function = engine.scanner_function(scanner).unwrap_or_default();
-    let scrubbed = |text: &str| engine.file().map_or(text.to_owned(), |file| text.replace(&engine.name(), "the database").replace(&file, "the database"));
+    let scrubbed = |text: &str| {
+        engine.file().map_or(text.to_owned(), |file| text.replace(&engine.name(), "the database").replace(&file, "the database"))
+    };
     let problem = match error {
         Error::Database(text) if !error_of_ours(&text) && !stockscan_engine::is_built_in(&function) => {
             let first = text.lines().next().unwrap_or_default();
@@ -705,8 +742,6 @@ pub(crate) struct JobList {
 #[utoipa::path(get, path = "/jobs", tag = "jobs", params(Which),
     responses(
         (status = 200, description = "The newest first, without their results", body = JobList),
-        (status = "4XX", description = "It cannot be done as asked", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "It cannot be done now", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(crate) async fn list(State(app): State<Arc<App>>, Query(which): Query<Which>) -> Answer<Response> {
     let limit = which.limit.unwrap_or(50);
@@ -737,8 +772,6 @@ pub(crate) async fn list(State(app): State<Arc<App>>, Query(which): Query<Which>
     responses(
         (status = 200, description = "It has ended", body = JobDocument),
         (status = 202, description = "It goes on: ask again", body = JobDocument),
-        (status = "4XX", description = "There is no such job", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "It cannot be said now", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(crate) async fn get(State(app): State<Arc<App>>, Path(id): Path<String>, Query(wait): Query<Wait>) -> Answer<Response> {
     let wait = wait.wait.map_or(Ok(Duration::ZERO), |_| wait.duration())?;
@@ -754,8 +787,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Path(id): Path<String>, Que
 #[utoipa::path(get, path = "/jobs/{job_id}/result", tag = "jobs", params(("job_id" = String, Path, format = Uuid, description = "The job")),
     responses(
         (status = 200, description = "What came of it", body = Object),
-        (status = "4XX", description = "There is no such job, or it has no result", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "It cannot be said now", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It has no result", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(crate) async fn result(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer<Response> {
     let jobs = Arc::clone(&app.jobs);
@@ -777,8 +809,6 @@ pub(crate) async fn result(State(app): State<Arc<App>>, Path(id): Path<String>) 
         (status = 200, description = "It is cancelled", body = JobDocument),
         (status = 202, description = "It is about to end", body = JobDocument),
         (status = 204, description = "It had ended, and is forgotten"),
-        (status = "4XX", description = "There is no such job", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "It cannot be done now", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(crate) async fn delete(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer<Response> {
     let Some(job) = app.jobs.live(&id) else {

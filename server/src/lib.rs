@@ -3,21 +3,25 @@
 
 mod app;
 mod auth;
+mod backtest;
 mod bars;
 mod body;
 mod cache;
 mod catalogue;
 mod guard;
 mod health;
+mod jobs;
 mod listen;
 mod market;
 mod openapi;
+mod optimize;
 mod options;
 mod problem;
 mod query;
 mod router;
 mod rows;
 mod scan;
+mod trading;
 mod work;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -55,18 +59,26 @@ async fn run(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
     })?;
     let address = listener.local_addr()?;
     let metrics = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0])
+        .set_buckets_for_metric(
+            Matcher::Suffix("_seconds".to_owned()),
+            &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0],
+        )
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(|error| Error::Database(error.to_string()))?;
     let grace = options.grace;
-    let app = tokio::task::spawn_blocking(move || App::new(options, metrics)).await.map_err(|error| Error::Database(error.to_string()))??;
+    let app =
+        tokio::task::spawn_blocking(move || App::new(options, metrics)).await.map_err(|error| Error::Database(error.to_string()))??;
     let router = router::router(&app);
     ready(address)?;
     tokio::spawn(tidy(Arc::clone(&app)));
     tokio::spawn(end(Arc::clone(&app)));
     listen::serve(&app, listener, router).await;
-    let market = Arc::clone(&app.market);
-    let closed = tokio::task::spawn_blocking(move || market.close(std::time::Instant::now() + grace)).await;
+    let ending = Arc::clone(&app);
+    let closed = tokio::task::spawn_blocking(move || {
+        let deadline = std::time::Instant::now() + grace;
+        ending.jobs.end(deadline) && ending.market.close(deadline)
+    });
+    let closed = closed.await;
     if !closed.unwrap_or(false) {
         tracing::warn!("a query was still running at the end");
     }

@@ -63,8 +63,7 @@ trading_request! {
     responses(
         (status = 200, description = "It is done, or has failed", body = JobDocument),
         (status = 202, description = "It goes on: ask again at Location", body = JobDocument),
-        (status = "4XX", description = "It cannot be done as asked, or not now", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "It cannot be done now", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The scanner, which is not built in, does not work", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(crate) async fn optimize(
     State(app): State<Arc<App>>,
@@ -79,7 +78,10 @@ pub(crate) async fn optimize(
     }
     for (name, is_given) in [("sampling", request.sampling.is_some()), ("seed", request.seed.is_some())] {
         if is_given && request.samples.is_none() {
-            return Err(Problem::of_parameter(name, format!("optimize: {name} must be given beside samples, of which it says how they are chosen")));
+            return Err(Problem::of_parameter(
+                name,
+                format!("optimize: {name} must be given beside samples, of which it says how they are chosen"),
+            ));
         }
     }
     jobs::submit(&app, Kind::Optimize, given, &wait).await
@@ -151,14 +153,14 @@ pub(crate) fn run(engine: &Engine, options: &Options, given: &Map<String, JsonVa
             let outcome = watch.share(reached(place), reached(place + 1)).and_then(|()| work(place));
             match outcome {
                 Ok(_) => {}
-                // Whoever cancels it has no use for what was done by then.
-                Err(error) if watch.is_cancelled() => return Err(error),
+                // Nobody has a use for what was done by then.
+                Err(error) if watch.is_stopped() => return Err(error),
                 Err(error) => return Ok((place, Some(error))),
             }
         }
         Ok((parts, None))
     })?;
-    if watch.is_cancelled() {
+    if watch.is_stopped() {
         return Err(Error::Interrupted);
     }
     // What was done is judged in any case, which takes a moment.

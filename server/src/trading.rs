@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use arrow::array::RecordBatch;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as JsonValue};
 use stockscan_backtests::{Given, Test, Trading};
@@ -91,7 +92,7 @@ macro_rules! trading_request {
             #[schema(minimum = 0, maximum = 1000)]
             pub(crate) slippage_bps: Option<f64>,
             /// What there is at first; without it 100000.
-            #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
+            #[schema(minimum = 1, maximum = 1_000_000_000_000)]
             pub(crate) initial_capital: Option<f64>,
             /// How many trades may be open at the same time; without it 3.
             #[schema(minimum = 1, maximum = 10_000)]
@@ -141,9 +142,13 @@ pub(crate) fn read<T: DeserializeOwned>(given: &Map<String, JsonValue>) -> Answe
 
 /// What is said of a type that is not the expected one.
 fn in_words(error: &str) -> String {
-    let types =
-        [("expected f64", "expected a number"), ("expected i64", "expected a whole number"), ("expected u32", "expected a whole number"),
-         ("expected a sequence", "expected a list"), ("expected a map", "expected an object")];
+    let types = [
+        ("expected f64", "expected a number"),
+        ("expected i64", "expected a whole number"),
+        ("expected u32", "expected a whole number"),
+        ("expected a sequence", "expected a list"),
+        ("expected a map", "expected an object"),
+    ];
     types.into_iter().fold(error.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
 }
 
@@ -190,7 +195,7 @@ pub(crate) fn rows(engine: &Engine, query: &Query, deadline: Instant) -> Result<
     let mut bytes = 0;
     engine.stream(query, Some(left), |schema| {
         let writer = writer.insert(RowWriter::new(Format::Json, Vec::new(), schema)?);
-        Ok(|batch| {
+        Ok(|batch: RecordBatch| {
             writer.write(&batch)?;
             bytes += batch.get_array_memory_size();
             if bytes > LARGEST {
