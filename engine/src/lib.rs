@@ -13,6 +13,7 @@ mod open;
 mod own_scanners;
 mod query;
 mod session;
+mod words;
 
 pub use call::{Argument, Call, literal, quoted, quoted_text, value_of};
 pub use catalogue::{Column, Parameter, Scanner, Signature};
@@ -29,3 +30,4 @@ pub use own_scanners::{Finding, is_built_in, is_scanner_name};
 pub use query::{Flow, Query};
 pub use session::SessionRange;
 pub use stockscan_sql_file::Diagnostic;
+pub use words::{counted, grouped};

@@ -18,6 +18,7 @@ use crate::{
     auth::Keys,
     cache::Cache,
     guard::Limits,
+    jobs::Jobs,
     market::Market,
     options::Options,
     rows::Observer,
@@ -37,6 +38,7 @@ pub struct App {
     pub(crate) cache: Cache,
     pub(crate) keys: Keys,
     pub(crate) limits: Limits,
+    pub(crate) jobs: Arc<Jobs>,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) started: Instant,
     /// Cancelled when the server is to end.
@@ -51,7 +53,9 @@ impl App {
         let market = Market::new(options.database.clone(), options.enable_query)?;
         let workers = Arc::new(Workers::new(Arc::clone(&market), options.workers, LONGEST_LINE));
         let keys = Keys::load(&options.keys)?;
+        let jobs = Jobs::start(&options, &market)?;
         Ok(Arc::new(App {
+            jobs,
             market,
             workers,
             cache: Cache::new(),

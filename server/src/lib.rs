@@ -3,21 +3,25 @@
 
 mod app;
 mod auth;
+mod backtest;
 mod bars;
 mod body;
 mod cache;
 mod catalogue;
 mod guard;
 mod health;
+mod jobs;
 mod listen;
 mod market;
 mod openapi;
+mod optimize;
 mod options;
 mod problem;
 mod query;
 mod router;
 mod rows;
 mod scan;
+mod trading;
 mod work;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -69,8 +73,12 @@ async fn run(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
     tokio::spawn(tidy(Arc::clone(&app)));
     tokio::spawn(end(Arc::clone(&app)));
     listen::serve(&app, listener, router).await;
-    let market = Arc::clone(&app.market);
-    let closed = tokio::task::spawn_blocking(move || market.close(std::time::Instant::now() + grace)).await;
+    let ending = Arc::clone(&app);
+    let closed = tokio::task::spawn_blocking(move || {
+        let deadline = std::time::Instant::now() + grace;
+        ending.jobs.end(deadline) && ending.market.close(deadline)
+    });
+    let closed = closed.await;
     if !closed.unwrap_or(false) {
         tracing::warn!("a query was still running at the end");
     }

@@ -213,6 +213,12 @@ impl Market {
         Ok(data)
     }
 
+    /// Whether somebody who takes bars in has waited for so long for those to be done who only read.
+    #[must_use]
+    pub fn writer_waits(&self, time: Duration) -> bool {
+        self.lock().wanted.is_some_and(|(wanted, since)| wanted == Use::Write && since.elapsed() >= time)
+    }
+
     /// How many use it at the moment, and whether the file is attached.
     #[must_use]
     pub fn users(&self) -> (usize, bool) {
