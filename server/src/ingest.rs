@@ -197,7 +197,7 @@ impl Ingest {
         let mut length = 0;
         while let Some(data) = chunks.next().await {
             let data = data.map_err(|error| match is_timeout(&error) {
-                true => Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body did not arrive in time"),
+                true => slow_body(),
                 false => Problem::invalid("the body did not arrive whole"),
             })?;
             length += data.len();
@@ -217,6 +217,10 @@ impl Ingest {
         }
         Ok(spooled)
     }
+}
+
+fn slow_body() -> Problem {
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body did not arrive in time")
 }
 
 /// Whether a body was given up because it came too slowly.
@@ -415,6 +419,35 @@ impl Writer {
     }
 }
 
+/// A bar as it is sent, with the usual names of its columns.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "for the description; DuckDB reads the bodies")]
+pub(crate) struct Bar {
+    /// The stock.
+    #[schema(example = "INFY")]
+    symbol: String,
+    /// Start of the bar by the exchange's clock.
+    #[schema(example = "2025-01-15 09:49:00")]
+    ts: String,
+    open: f64,
+    high: f64,
+    low: f64,
+    close: f64,
+    /// Traded shares.
+    volume: u64,
+}
+
+/// What a time marks.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "for the description; the query is read by hand, because names are there more than once")]
+pub(crate) enum Label {
+    /// The start of the bar.
+    Start,
+    /// Its end.
+    End,
+}
+
 /// What became of bars that were sent.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Taken {
@@ -467,6 +500,41 @@ impl From<IngestReport> for Taken {
 ///
 /// The body is read by its `Content-Type`. (symbol, ts) stays unique: a bar that is there already is left as it is, so what was sent can be sent
 /// again. The answer counts what became of the rows, and what it counts as added is on the disk.
+///
+/// Columns are found by the usual names; `map` and the others say otherwise, as the options of `scanner ingest` do.
+#[utoipa::path(
+    post, path = "/ingest/bars", tag = "market",
+    params(
+        ("map" = Option<Vec<String>>, Query, description = "The body's column for a column of the bars; two joined by + are a date and a time. Repeatable.", example = json!(["ts:timestamp"])),
+        ("symbol" = Option<String>, Query, description = "The symbol of bars that hold only one and do not say which.", min_length = 1),
+        ("timezone" = Option<String>, Query, description = "IANA time zone of the exchange's clock, for times that carry a zone or count from 1970.", example = "Asia/Kolkata"),
+        ("file_timezone" = Option<String>, Query, description = "IANA time zone in which times without a zone are written; left out: the exchange's clock. Needs timezone."),
+        ("timestamp_format" = Option<String>, Query, description = "strptime format of times that are not recognised.", example = "%d/%m/%Y %H:%M"),
+        ("label" = Option<Label>, Query, description = "What a time marks; left out: the start of the bar."),
+        ("bar_minutes" = Option<u32>, Query, minimum = 1, maximum = 1440, description = "Length of a bar, to find the start of one by its end; left out: the server's."),
+    ),
+    request_body(
+        description = "Bars: an object in each line, an array of them, CSV with a header, an Arrow stream or a Parquet file.",
+        content(
+            (Vec<Bar> = "application/json"),
+            (String = "application/x-ndjson"),
+            (String = "text/csv"),
+            (Vec<u8> = "application/vnd.apache.arrow.stream"),
+            (Vec<u8> = "application/vnd.apache.parquet"),
+        )
+    ),
+    responses(
+        (status = 200, description = "What became of the rows.", body = Taken),
+        (status = 400, description = "The body or the query is not what is expected; nothing of it is stored.", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The server only reads, or the key is for something else.", body = Problem, content_type = "application/problem+json"),
+        (status = 408, description = "The body did not arrive in time.", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large.", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "No such format.", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests with bars wait already; Retry-After says when to send these again.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database is in use for all of the time allowed.", body = Problem, content_type = "application/problem+json"),
+        (status = 507, description = "The disk is full; nothing was stored.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
 pub(crate) async fn ingest_bars(
     State(app): State<Arc<App>>,
     Query(given): Query<Vec<(String, String)>>,
@@ -487,7 +555,8 @@ pub(crate) async fn ingest_bars(
             format!("{SLOTS} requests with bars wait already; send these again in a moment"),
         )
     })?;
-    let body = app.ingest.spool(body, app.options.max_ingest_bytes).await?;
+    // Not one that comes a byte at a time, either.
+    let body = tokio::time::timeout_at(deadline.into(), app.ingest.spool(body, app.options.max_ingest_bytes)).await.map_err(|_| slow_body())??;
     if format == BodyFormat::Json && body.is_empty_array() {
         return Ok(Json(IngestReport::default().into()));
     }
@@ -504,7 +573,7 @@ pub(crate) async fn ingest_bars(
                 ("repeated", taken.repeated),
                 ("rejected", taken.rejected.iter().map(|refused| refused.rows).sum()),
             ] {
-                metrics::counter!("scanner_ingested_rows_total", "outcome" => outcome).increment(bars);
+                metrics::counter!("stockscan_ingested_rows_total", "outcome" => outcome).increment(bars);
             }
             Ok(Json(taken))
         }
