@@ -4,18 +4,12 @@ use std::{
     fs::{self, File},
     io::{self, BufWriter, IsTerminal, Write},
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
-use arrow::{
-    array::{Array, ArrayRef, RecordBatch, StringArray},
-    datatypes::SchemaRef,
-    error::ArrowError,
-    util::display::{ArrayFormatter, FormatOptions},
-};
-use parquet::{arrow::ArrowWriter, basic::Compression, errors::ParquetError, file::properties::WriterProperties};
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use stockscan_engine::{Engine, Error, Flow, Query, Result};
+use stockscan_formats::RowWriter;
 use stockscan_state::Results;
 
 use crate::{
@@ -236,11 +230,7 @@ type Target = BufWriter<Box<dyn Write + Send>>;
 
 enum Writer {
     Table(Target),
-    Csv(Box<arrow::csv::Writer<Target>>),
-    Json(arrow::json::ArrayWriter<Target>),
-    Ndjson(arrow::json::LineDelimitedWriter<Target>),
-    Parquet(Box<ArrowWriter<Target>>),
-    Arrow(Box<arrow::ipc::writer::StreamWriter<Target>>),
+    Rows(RowWriter<Target>),
 }
 
 impl Sink {
@@ -263,41 +253,26 @@ impl Sink {
             None => Box::new(io::stdout()),
         };
         let target = BufWriter::new(target);
-        self.writer = Some(match self.format {
-            Format::Table => Writer::Table(target),
-            Format::Csv => {
-                let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(target);
-                // The header also stands over no rows.
-                writer.write(&flattened(&RecordBatch::new_empty(schema.clone()))?).map_err(arrow_error)?;
-                Writer::Csv(Box::new(writer))
-            }
-            Format::Json => Writer::Json(arrow::json::WriterBuilder::new().with_explicit_nulls(true).build(target)),
-            Format::Ndjson => Writer::Ndjson(arrow::json::WriterBuilder::new().with_explicit_nulls(true).build(target)),
-            Format::Parquet => {
-                let properties = WriterProperties::builder().set_compression(Compression::ZSTD(Default::default())).build();
-                Writer::Parquet(Box::new(ArrowWriter::try_new(target, schema.clone(), Some(properties)).map_err(parquet_error)?))
-            }
-            Format::Arrow => Writer::Arrow(Box::new(arrow::ipc::writer::StreamWriter::try_new(target, schema).map_err(arrow_error)?)),
+        let format = match self.format {
+            Format::Table => None,
+            Format::Csv => Some(stockscan_formats::Format::Csv),
+            Format::Json => Some(stockscan_formats::Format::Json),
+            Format::Ndjson => Some(stockscan_formats::Format::Ndjson),
+            Format::Parquet => Some(stockscan_formats::Format::Parquet),
+            Format::Arrow => Some(stockscan_formats::Format::Arrow),
+        };
+        self.writer = Some(match format {
+            None => Writer::Table(target),
+            Some(format) => Writer::Rows(RowWriter::new(format, target, schema)?),
         });
         self.schema = Some(schema.clone());
         Ok(())
     }
 
     fn take(&mut self, batch: &RecordBatch) -> Result<()> {
-        let flat;
-        let batch = if self.format == Format::Csv {
-            flat = flattened(batch)?;
-            &flat
-        } else {
-            batch
-        };
         match self.writer.as_mut() {
             Some(Writer::Table(_)) => self.kept.push(batch.clone()),
-            Some(Writer::Csv(writer)) => writer.write(batch).map_err(arrow_error)?,
-            Some(Writer::Json(writer)) => writer.write(batch).map_err(arrow_error)?,
-            Some(Writer::Ndjson(writer)) => writer.write(batch).map_err(arrow_error)?,
-            Some(Writer::Parquet(writer)) => writer.write(batch).map_err(parquet_error)?,
-            Some(Writer::Arrow(writer)) => writer.write(batch).map_err(arrow_error)?,
+            Some(Writer::Rows(writer)) => writer.write(batch)?,
             None => {}
         }
         Ok(())
@@ -315,21 +290,8 @@ impl Sink {
                 }
                 target.flush()?;
             }
-            Some(Writer::Csv(writer)) => writer.into_inner().flush()?,
-            Some(Writer::Json(mut writer)) => {
-                writer.finish().map_err(arrow_error)?;
-                let mut target = writer.into_inner();
-                target.write_all(b"\n")?;
-                target.flush()?;
-            }
-            Some(Writer::Ndjson(mut writer)) => {
-                writer.finish().map_err(arrow_error)?;
-                writer.into_inner().flush()?;
-            }
-            Some(Writer::Parquet(writer)) => writer.into_inner().map_err(parquet_error)?.flush()?,
-            Some(Writer::Arrow(mut writer)) => {
-                writer.finish().map_err(arrow_error)?;
-                writer.into_inner().map_err(arrow_error)?.flush()?;
+            Some(Writer::Rows(writer)) => {
+                writer.finish()?;
             }
             None => {}
         }
@@ -337,47 +299,8 @@ impl Sink {
     }
 }
 
-/// Lists and structs as texts, for a format that has neither.
-pub(crate) fn flattened(batch: &RecordBatch) -> Result<RecordBatch> {
-    if !batch.schema().fields().iter().any(|field| field.data_type().is_nested()) {
-        return Ok(batch.clone());
-    }
-    let options = FormatOptions::default();
-    let mut columns: Vec<(String, ArrayRef)> = Vec::new();
-    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-        let column: ArrayRef = if field.data_type().is_nested() {
-            let formatter = ArrayFormatter::try_new(column.as_ref(), &options).map_err(arrow_error)?;
-            let texts = (0..column.len()).map(|row| column.is_valid(row).then(|| formatter.value(row).to_string()));
-            Arc::new(texts.collect::<StringArray>())
-        } else {
-            column.clone()
-        };
-        columns.push((field.name().clone(), column));
-    }
-    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true))).map_err(arrow_error)
-}
-
 fn unfinished(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".{}.unfinished", std::process::id()));
     path.with_file_name(name)
-}
-
-pub(crate) fn arrow_error(error: ArrowError) -> Error {
-    match error {
-        ArrowError::IoError(_, source) => Error::Output(source),
-        ArrowError::CsvError(text) if text.contains("Broken pipe") => Error::Output(io::ErrorKind::BrokenPipe.into()),
-        ArrowError::CsvError(text) => Error::Database(text),
-        other => Error::Database(other.to_string()),
-    }
-}
-
-fn parquet_error(error: ParquetError) -> Error {
-    match error {
-        ParquetError::External(source) => match source.downcast::<io::Error>() {
-            Ok(source) => Error::Output(*source),
-            Err(other) => Error::Database(other.to_string()),
-        },
-        other => Error::Database(other.to_string()),
-    }
 }

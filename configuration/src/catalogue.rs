@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use stockscan_engine::{Engine, Error, Parameter, Result, nearest};
 
 use crate::{
@@ -169,6 +169,23 @@ pub(crate) fn scanner_value(engine: &Engine, scanner: &str, key: &str, text: &st
         Some((_, mistake)) => Err((value, mistake)),
         None => Ok(value),
     })
+}
+
+/// Checks values that a request gives for parameters of a scanner. Sessions and the bars to be read are not among them. Returns the
+/// parameters with mistakes, and what is wrong.
+#[must_use]
+pub fn parameter_mistakes(documented: &[Parameter], values: &Map<String, Value>) -> Vec<(String, String)> {
+    let is_of_request = |name: &str| !["scan_date", "end_date", "source"].contains(&name);
+    let takes = documented.iter().filter(|parameter| is_of_request(&parameter.name));
+    let known: Vec<String> = takes.map(|parameter| parameter.name.clone()).collect();
+    let mistake = |key: &str, value: &Value| {
+        let Some(parameter) = documented.iter().find(|parameter| parameter.name == key && is_of_request(key)) else {
+            return Some(Mistake::Key(known.clone()));
+        };
+        refused(parameter, value).map(Mistake::Value)
+    };
+    let mistakes = values.iter().filter_map(|(key, value)| Some((key.clone(), mistake(key, value)?.told("config", key, value))));
+    mistakes.collect()
 }
 
 /// Checks values of parameters of a scanner, and of other keys that are known. Returns the keys with mistakes.

@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use stockscan_engine::{Error, Result};
 
+pub use catalogue::parameter_mistakes;
 use check::told;
 pub use edit::{edit, value_from_text};
 pub use files::{Layer, Place, places};

@@ -133,7 +133,20 @@ impl Engine {
         if !path.exists() {
             return Err(Error::NoDatabase(path.to_path_buf()));
         }
-        let attach = format!("ATTACH {} AS {} (READ_ONLY)", quoted_text(&path.to_string_lossy()), quoted(&attached_name(path)));
+        self.attach_with(path, "READ_ONLY")
+    }
+
+    /// The same to write to it; it is made if it does not exist. No other process can open it until [`Engine::detach`].
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn attach_to_write(&mut self, path: &Path) -> Result<()> {
+        created(path, |path| Connection::open(path).map(drop))?;
+        self.attach_with(path, "READ_WRITE")
+    }
+
+    fn attach_with(&mut self, path: &Path, access: &str) -> Result<()> {
+        let attach = format!("ATTACH {} AS {} ({access})", quoted_text(&path.to_string_lossy()), quoted(&attached_name(path)));
         self.connection.execute_batch(&attach).map_err(|error| opening_failed(path, &error))?;
         (self.options.location, self.is_attached) = (Location::File(path.to_path_buf()), true);
         Ok(self.connection.execute_batch(&format!("USE {}", quoted(&attached_name(path))))?)

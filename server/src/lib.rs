@@ -1,1 +1,100 @@
-//! Stockscan over HTTP: nothing is here yet but the crate's place in the workspace.
+//! Stockscan over HTTP: REST, WebSocket and server-sent events. Everything is asked of SQL through the engine; this checks who asks, binds what
+//! is given, and streams what comes back.
+
+mod app;
+mod auth;
+mod bars;
+mod body;
+mod cache;
+mod catalogue;
+mod guard;
+mod health;
+mod listen;
+mod market;
+mod openapi;
+mod options;
+mod problem;
+mod query;
+mod router;
+mod rows;
+mod scan;
+mod work;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+pub use auth::{Key, Keys, Role};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+pub use options::Options;
+pub use router::PREFIX;
+use stockscan_engine::{Error, Result};
+use tokio::{net::TcpListener, runtime};
+
+use crate::app::App;
+
+/// How often what is no longer needed is forgotten.
+const TIDY: Duration = Duration::from_secs(60);
+
+/// Serves until the process is told to end. `ready` is told the address once the server listens.
+///
+/// # Errors
+/// [`Error::Output`] if the address cannot be listened at, [`Error::File`], [`Error::Invalid`] for keys that cannot be read, and as
+/// [`stockscan_engine::Engine::open`].
+pub fn serve(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> Result<()> {
+    // As many files as the system lets us open: each connection is one.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    let grace = options.grace;
+    let runtime = runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(options.workers + 64).build()?;
+    let outcome = runtime.block_on(run(options, ready));
+    runtime.shutdown_timeout(grace);
+    outcome
+}
+
+async fn run(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> Result<()> {
+    let listener = TcpListener::bind(options.address).await.map_err(|error| {
+        std::io::Error::new(error.kind(), format!("{} cannot be listened at: {error}; --port names another port", options.address))
+    })?;
+    let address = listener.local_addr()?;
+    let metrics = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0])
+        .and_then(PrometheusBuilder::install_recorder)
+        .map_err(|error| Error::Database(error.to_string()))?;
+    let grace = options.grace;
+    let app = tokio::task::spawn_blocking(move || App::new(options, metrics)).await.map_err(|error| Error::Database(error.to_string()))??;
+    let router = router::router(&app);
+    ready(address)?;
+    tokio::spawn(tidy(Arc::clone(&app)));
+    tokio::spawn(end(Arc::clone(&app)));
+    listen::serve(&app, listener, router).await;
+    let market = Arc::clone(&app.market);
+    let closed = tokio::task::spawn_blocking(move || market.close(std::time::Instant::now() + grace)).await;
+    if !closed.unwrap_or(false) {
+        tracing::warn!("a query was still running at the end");
+    }
+    Ok(())
+}
+
+/// Ends the server when the process is told to.
+async fn end(app: Arc<App>) {
+    let interrupted = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        let terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+        match terminated {
+            Ok(mut terminated) => tokio::select! { _ = interrupted => {}, _ = terminated.recv() => {} },
+            Err(_) => drop(interrupted.await),
+        }
+    }
+    #[cfg(not(unix))]
+    drop(interrupted.await);
+    tracing::info!("shutting down");
+    app.end();
+}
+
+async fn tidy(app: Arc<App>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(TIDY) => app.limits.forget(),
+            () = app.shutdown.cancelled() => return,
+        }
+    }
+}

@@ -92,7 +92,7 @@ fn rules(global: &Global, list: &AlertsList) -> Result<()> {
         ("last_fired", texts(&|(name, _)| tally(name).map(|tally| tally.last.clone()))),
     ];
     let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)));
-    let batch = batch.map_err(output::arrow_error)?;
+    let batch = batch.map_err(stockscan_formats::arrow_error)?;
     output::write_rows(&Rows { batch }, &list.output, Numbers::Rounded)
 }
 

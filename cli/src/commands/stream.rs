@@ -11,12 +11,13 @@ use arrow::{
     datatypes::{DataType, Field, Schema},
 };
 use stockscan_engine::{Error, Result};
+use stockscan_formats::{arrow_error, flattened};
 use stockscan_live::{Tick, Update, Watch, clock, of_symbols};
 
 use super::{counted, live, recording};
 use crate::{
     arguments::{Format, Global, Run},
-    output::{arrow_error, flattened, format, width},
+    output::{format, width},
     pace,
     table::{self, Numbers},
 };

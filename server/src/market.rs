@@ -1,0 +1,341 @@
+//! The database with the bars: attached while somebody needs it, and let go soon after, so that other processes get in.
+//!
+//! It is attached to be read only, but for the moments in which bars are taken in. Statements of strangers run in an instance of DuckDB of
+//! their own, which is locked down and never has the file attached to be written. Both instances take and leave the file together: locks on
+//! files are a process's, and closing a file in one of them would drop the other's lock.
+
+use std::{
+    ops::Deref,
+    path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use stockscan_engine::{Engine, Error, Location, Options, Result, file_version};
+
+/// How long nobody has used the file before it is let go.
+const IDLE: Duration = Duration::from_millis(500);
+/// Whoever waits for the others to be done has the way kept free for so long,
+const TURN: Duration = Duration::from_secs(1);
+/// once in so long.
+const ROUND: Duration = Duration::from_secs(5);
+/// The first wait for a file that another process holds.
+const FIRST_WAIT: Duration = Duration::from_millis(20);
+/// No wait is longer.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+
+/// What somebody wants of the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// To read.
+    Read,
+    /// To take bars in.
+    Write,
+    /// To run a stranger's statement.
+    AdHoc,
+}
+
+/// How the file is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Not at all.
+    Closed,
+    /// In both instances, to be read.
+    Reading,
+    /// In the one that is ours, to be written as well.
+    Writing,
+}
+
+impl Mode {
+    fn suits(self, wanted: Use) -> bool {
+        match wanted {
+            Use::Read => self != Mode::Closed,
+            Use::Write => self == Mode::Writing,
+            Use::AdHoc => self == Mode::Reading,
+        }
+    }
+}
+
+/// The database with the bars.
+#[derive(Debug)]
+pub struct Market {
+    file: Option<PathBuf>,
+    read_only: bool,
+    inner: Mutex<Inner>,
+    changed: Condvar,
+    /// The version of the file and that of the data in it, as they were last seen.
+    version: Mutex<Option<(String, Option<String>)>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    ours: Engine,
+    strangers: Option<Engine>,
+    mode: Mode,
+    users: usize,
+    /// The last time that somebody used it.
+    used: Instant,
+    /// What cannot be had until everybody is done, and since when that is waited for.
+    wanted: Option<(Use, Instant)>,
+    is_closing: bool,
+}
+
+/// The database, for one who uses it.
+#[derive(Debug)]
+pub struct Access {
+    engine: Option<Engine>,
+    market: Arc<Market>,
+}
+
+impl Deref for Access {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        // It is taken out only when this is dropped.
+        self.engine.as_ref().unwrap_or_else(|| unreachable!("an access without its engine"))
+    }
+}
+
+impl Drop for Access {
+    fn drop(&mut self) {
+        // The connection first: a file with an open transaction cannot be let go.
+        drop(self.engine.take());
+        let mut inner = self.market.lock();
+        inner.users -= 1;
+        inner.used = Instant::now();
+        drop(inner);
+        self.market.changed.notify_all();
+    }
+}
+
+impl Market {
+    /// Opens DuckDB, but not yet the file. `for_strangers`: whether statements of strangers may be run.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn new(options: Options, for_strangers: bool) -> Result<Arc<Market>> {
+        let file = match &options.location {
+            Location::File(file) => Some(file.clone()),
+            Location::Memory => None,
+        };
+        let read_only = options.read_only || file.is_none();
+        let in_memory = Options { location: Location::Memory, read_only: false, ..options };
+        let strangers = if for_strangers { Some(crate::query::instance(&in_memory, file.as_deref())?) } else { None };
+        let inner = Inner {
+            ours: Engine::open(in_memory)?,
+            strangers,
+            mode: Mode::Closed,
+            users: 0,
+            used: Instant::now(),
+            wanted: None,
+            is_closing: false,
+        };
+        let market = Arc::new(Market { file, read_only, inner: Mutex::new(inner), changed: Condvar::new(), version: Mutex::new(None) });
+        let weak = Arc::downgrade(&market);
+        let let_go = move || {
+            while let Some(market) = weak.upgrade() {
+                market.close_if_idle();
+                drop(market);
+                thread::sleep(IDLE / 5);
+            }
+        };
+        thread::Builder::new().name("market".to_owned()).spawn(let_go)?;
+        Ok(market)
+    }
+
+    /// A connection to read with.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when another process holds the file until the deadline, and as [`Engine::open`].
+    pub fn read(self: &Arc<Market>, deadline: Instant) -> Result<Access> {
+        self.enter(Use::Read, deadline)
+    }
+
+    /// A connection to take bars in with. Others may read meanwhile.
+    ///
+    /// # Errors
+    /// As [`Market::read`].
+    pub fn write(self: &Arc<Market>, deadline: Instant) -> Result<Access> {
+        self.enter(Use::Write, deadline)
+    }
+
+    /// A connection for a stranger's statement, of the instance that is locked down.
+    ///
+    /// # Errors
+    /// As [`Market::read`].
+    pub fn ad_hoc(self: &Arc<Market>, deadline: Instant) -> Result<Access> {
+        self.enter(Use::AdHoc, deadline)
+    }
+
+    /// Whether bars cannot be taken in.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// The file; `None`: there is none, the bars come from elsewhere.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// What is another text after every change of the bars, without opening the file if it is as it was; `None`: that cannot be told.
+    ///
+    /// # Errors
+    /// As [`Market::read`].
+    pub fn data_version(self: &Arc<Market>, deadline: Instant) -> Result<Option<String>> {
+        if let Some(known) = self.known_version() {
+            return Ok(known);
+        }
+        let engine = self.read(deadline)?;
+        self.version_seen(&engine)
+    }
+
+    /// The same, if it is known without looking into the file.
+    #[must_use]
+    pub fn known_version(&self) -> Option<Option<String>> {
+        let now = file_version(self.file.as_deref()?)?;
+        let known = self.version.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().filter(|(file, _)| *file == now).map(|(_, data)| data.clone())
+    }
+
+    /// The same, as seen by one who has the file open.
+    ///
+    /// # Errors
+    /// What DuckDB says.
+    pub fn version_seen(&self, engine: &Engine) -> Result<Option<String>> {
+        let file = self.file.as_deref().and_then(file_version);
+        let data = engine.data_version()?;
+        if let Some(file) = file {
+            *self.version.lock().unwrap_or_else(PoisonError::into_inner) = Some((file, data.clone()));
+        }
+        Ok(data)
+    }
+
+    /// How many use it at the moment, and whether the file is attached.
+    #[must_use]
+    pub fn users(&self) -> (usize, bool) {
+        let inner = self.lock();
+        (inner.users, inner.mode != Mode::Closed)
+    }
+
+    /// Lets go of the file once everybody is done, and lets nobody in any more. `false`: somebody was not done by the deadline.
+    pub fn close(&self, deadline: Instant) -> bool {
+        let mut inner = self.lock();
+        inner.is_closing = true;
+        while inner.users > 0 {
+            let now = Instant::now();
+            if now >= deadline {
+                return false;
+            }
+            inner = self.changed.wait_timeout(inner, deadline - now).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        inner.switch(Mode::Closed, self.file.as_deref()).is_ok()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close_if_idle(&self) {
+        let mut inner = self.lock();
+        if inner.users == 0 && inner.mode != Mode::Closed && inner.used.elapsed() >= IDLE {
+            if let Err(error) = inner.switch(Mode::Closed, self.file.as_deref()) {
+                tracing::error!(%error, "the database could not be let go");
+            }
+            drop(inner);
+            self.changed.notify_all();
+        }
+    }
+
+    fn enter(self: &Arc<Market>, wanted: Use, deadline: Instant) -> Result<Access> {
+        let mut wait = FIRST_WAIT;
+        let mut inner = self.lock();
+        loop {
+            if inner.is_closing {
+                return Err(Error::Stopped("the server is shutting down".to_owned()));
+            }
+            let mut pause = LONGEST_WAIT;
+            if self.file.is_none() || (inner.mode.suits(wanted) && !inner.gives_way(wanted)) {
+                let engine = match (wanted, &inner.strangers) {
+                    (Use::AdHoc, Some(strangers)) => strangers.try_clone()?,
+                    (Use::AdHoc, None) => return Err(Error::Invalid("statements of strangers are not run here".to_owned())),
+                    _ => inner.ours.try_clone()?,
+                };
+                inner.forget(wanted);
+                inner.users += 1;
+                return Ok(Access { engine: Some(engine), market: Arc::clone(self) });
+            }
+            if inner.users == 0 && !inner.gives_way(wanted) {
+                let mode = if wanted == Use::Write { Mode::Writing } else { Mode::Reading };
+                match inner.switch(mode, self.file.as_deref()) {
+                    Ok(()) => continue,
+                    // The lock on the file is not waited for with the door shut.
+                    Err(error) if error.is_passing() && Instant::now() + wait < deadline => {
+                        pause = wait;
+                        wait = (wait * 2).min(LONGEST_WAIT);
+                    }
+                    Err(error) => {
+                        inner.forget(wanted);
+                        return Err(error);
+                    }
+                }
+            } else if !inner.mode.suits(wanted) && inner.wanted.is_none() {
+                inner.wanted = Some((wanted, Instant::now()));
+            }
+            let now = Instant::now();
+            if now >= deadline {
+                inner.forget(wanted);
+                return Err(Error::Stopped("the database was busy for all of the time allowed".to_owned()));
+            }
+            inner = self.changed.wait_timeout(inner, pause.min(deadline - now)).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Inner {
+    /// Whether another one, who waits for everybody to be done, is to come first: for a while now and then, so that neither waits for ever.
+    fn gives_way(&self, wanted: Use) -> bool {
+        self.wanted.is_some_and(|(other, since)| {
+            let waited = since.elapsed();
+            other != wanted && (self.users == 0 || waited.as_millis() % ROUND.as_millis() < TURN.as_millis())
+        })
+    }
+
+    fn forget(&mut self, wanted: Use) {
+        if self.wanted.is_some_and(|(other, _)| other == wanted) {
+            self.wanted = None;
+        }
+    }
+
+    fn switch(&mut self, mode: Mode, file: Option<&Path>) -> Result<()> {
+        if self.mode == mode {
+            return Ok(());
+        }
+        self.mode = Mode::Closed;
+        let strangers = self.strangers.as_mut().map_or(Ok(()), Engine::detach);
+        let ours = match self.ours.detach() {
+            // What was committed stands in the log beside the file, from where the next one takes it.
+            Err(error) if error.to_string().contains("CHECKPOINT during DETACH failed") => Ok(()),
+            other => other,
+        };
+        strangers.and(ours)?;
+        let Some(file) = file else { return Ok(()) };
+        match mode {
+            Mode::Closed => return Ok(()),
+            Mode::Reading => {
+                self.ours.attach(file)?;
+                if let Some(strangers) = &mut self.strangers
+                    && let Err(error) = strangers.attach(file)
+                {
+                    self.ours.detach()?;
+                    return Err(error);
+                }
+            }
+            Mode::Writing => self.ours.attach_to_write(file)?,
+        }
+        self.mode = mode;
+        Ok(())
+    }
+}

@@ -1,0 +1,38 @@
+//! How a server is started.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use stockscan_configuration::Configuration;
+
+/// How a server is started.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where it listens. One that others can reach needs a key.
+    pub address: SocketAddr,
+    /// The database with the bars, and how it is opened.
+    pub database: stockscan_engine::Options,
+    /// Length of the bars.
+    pub bar_minutes: u32,
+    /// The history of scans.
+    pub state: PathBuf,
+    /// What the files and variables say.
+    pub configuration: Configuration,
+    /// The file with the keys of the clients; it need not exist.
+    pub keys: PathBuf,
+    /// Whether strangers may send statements of their own.
+    pub enable_query: bool,
+    /// Pages of these origins may ask, as in `https://example.com`; pages of this server always may.
+    pub origins: Vec<String>,
+    /// Requests a second that one client may make, on average; `None`: as many as it likes.
+    pub rate_limit: Option<u32>,
+    /// How many requests work on the database at a time.
+    pub workers: usize,
+    /// How many connections are open at a time.
+    pub max_connections: usize,
+    /// Largest body of a request to take bars in, in bytes.
+    pub max_ingest_bytes: usize,
+    /// How long a backtest or an optimisation may take.
+    pub job_timeout: Duration,
+    /// How long a shutdown waits for what is going on.
+    pub grace: Duration,
+}

@@ -1,0 +1,112 @@
+//! The table of contents: every path, and what each request goes through before it is handled.
+
+use std::{any::Any, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::DefaultBodyLimit,
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::from_fn_with_state,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    compression::CompressionLayer,
+    cors::{AllowOrigin, CorsLayer},
+    set_header::SetResponseHeaderLayer,
+};
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::{app::App, bars, catalogue, guard, health, problem::Problem, scan};
+
+/// Where everything is.
+pub const PREFIX: &str = "/api/v1/scanner";
+/// Largest body of a request that is not to take bars in.
+const LARGEST_BODY: usize = 1 << 20;
+
+/// Stock scanners over minute bars: as of any minute, with the evidence, and nothing that was not known by then.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Stockscan", license(name = "MIT", identifier = "MIT")),
+    tags(
+        (name = "scans", description = "Scan, and find scans again."),
+        (name = "catalogue", description = "What there is to scan with."),
+        (name = "market", description = "The data."),
+        (name = "configuration", description = "What is assumed where a request says nothing."),
+        (name = "server", description = "The server itself."),
+    ),
+    components(schemas(Problem))
+)]
+struct Document;
+
+/// The paths, and their description.
+fn paths(app: &Arc<App>) -> (Router, utoipa::openapi::OpenApi) {
+    let inside = OpenApiRouter::new()
+        .routes(routes!(scan::scan))
+        .routes(routes!(scan::batch_scan))
+        .routes(routes!(catalogue::scanners))
+        .routes(routes!(catalogue::scanner_types))
+        .routes(routes!(catalogue::time_windows))
+        .routes(routes!(catalogue::symbols))
+        .routes(routes!(catalogue::market_overview))
+        .routes(routes!(catalogue::default_configuration))
+        .routes(routes!(catalogue::validate))
+        .routes(routes!(bars::bars))
+        .routes(routes!(health::health))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::metrics));
+    let all = OpenApiRouter::with_openapi(Document::openapi()).nest(PREFIX, inside);
+    let (router, document) = all.with_state(Arc::clone(app)).split_for_parts();
+    (router, crate::openapi::finished(document))
+}
+
+/// Everything that is served.
+pub(crate) fn router(app: &Arc<App>) -> Router {
+    let (router, document) = paths(app);
+    let document_text = serde_json::to_string(&document).unwrap_or_default();
+    let served = move || std::future::ready(([(header::CONTENT_TYPE, "application/json")], document_text.clone()));
+    let address = format!("{PREFIX}/openapi.json");
+    let config = utoipa_swagger_ui::Config::from(address.clone()).validator_url("none");
+    let docs = SwaggerUi::new(format!("{PREFIX}/docs")).config(config);
+    let fixed = |name: HeaderName, value: &'static str| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
+    router
+        .route(&address, get(served))
+        .merge(docs)
+        .fallback(|| async { Problem::not_found(format!("there is no such path; {PREFIX}/docs lists all")) })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", format!("not with this method; {PREFIX}/docs lists all"))
+        })
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(CompressionLayer::new())
+        .layer(from_fn_with_state(Arc::clone(app), guard::admit))
+        .layer(cors(app))
+        .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(fixed(header::X_FRAME_OPTIONS, "DENY"))
+        .layer(fixed(header::REFERRER_POLICY, "no-referrer"))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(Arc::clone(app), guard::log))
+}
+
+/// Pages of the listed origins may ask.
+fn cors(app: &Arc<App>) -> CorsLayer {
+    if !app.configuration().api.enable_cors {
+        return CorsLayer::new();
+    }
+    let origins: Vec<HeaderValue> = app.options.origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::ACCEPT, header::IF_NONE_MATCH, HeaderName::from_static("x-api-key")])
+        .expose_headers([header::ETAG, header::LOCATION, header::RETRY_AFTER, HeaderName::from_static("x-request-id"), HeaderName::from_static("stockscan-scan-id")])
+        .max_age(Duration::from_secs(600))
+}
+
+fn panicked(panic: Box<dyn Any + Send>) -> Response<Body> {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    Problem::internal(format!("panic: {}", text.unwrap_or("without words"))).into_response()
+}
+
