@@ -386,8 +386,7 @@ impl Writer {
             }
             Ok(Err(error)) => {
                 let is_passing = error.is_passing();
-                let (over, left): (Vec<_>, Vec<_>) =
-                    batch.into_iter().partition(|(_, sender)| !is_passing || sender.deadline <= deadline);
+                let (over, left): (Vec<_>, Vec<_>) = batch.into_iter().partition(|(_, sender)| !is_passing || sender.deadline <= deadline);
                 let problem = parameters::problem(error);
                 let (staged, senders): (Vec<_>, Vec<_>) = over.into_iter().unzip();
                 self.discard(&staged);
@@ -490,7 +489,9 @@ impl From<IngestReport> for Taken {
             unchanged: report.unchanged,
             conflicting: report.conflicting,
             repeated: report.repeated,
-            rejected: rejected.map(|rows| Refused { reason: rows.reason, rows: rows.rows, example: rows.example.trim().to_owned() }).collect(),
+            rejected: rejected
+                .map(|rows| Refused { reason: rows.reason, rows: rows.rows, example: rows.example.trim().to_owned() })
+                .collect(),
             newest: report.newest,
         }
     }
@@ -525,11 +526,6 @@ impl From<IngestReport> for Taken {
     ),
     responses(
         (status = 200, description = "What became of the rows.", body = Taken),
-        (status = 400, description = "The body or the query is not what is expected; nothing of it is stored.", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "The server only reads, or the key is for something else.", body = Problem, content_type = "application/problem+json"),
-        (status = 408, description = "The body did not arrive in time.", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large.", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "No such format.", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "Too many requests with bars wait already; Retry-After says when to send these again.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The database is in use for all of the time allowed.", body = Problem, content_type = "application/problem+json"),
         (status = 507, description = "The disk is full; nothing was stored.", body = Problem, content_type = "application/problem+json"),
@@ -556,7 +552,8 @@ pub(crate) async fn ingest_bars(
         )
     })?;
     // Not one that comes a byte at a time, either.
-    let body = tokio::time::timeout_at(deadline.into(), app.ingest.spool(body, app.options.max_ingest_bytes)).await.map_err(|_| slow_body())??;
+    let body =
+        tokio::time::timeout_at(deadline.into(), app.ingest.spool(body, app.options.max_ingest_bytes)).await.map_err(|_| slow_body())??;
     if format == BodyFormat::Json && body.is_empty_array() {
         return Ok(Json(IngestReport::default().into()));
     }

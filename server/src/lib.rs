@@ -9,6 +9,7 @@ mod cache;
 mod catalogue;
 mod guard;
 mod health;
+mod ingest;
 mod listen;
 mod market;
 mod openapi;
@@ -55,11 +56,15 @@ async fn run(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
     })?;
     let address = listener.local_addr()?;
     let metrics = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0])
+        .set_buckets_for_metric(
+            Matcher::Suffix("_seconds".to_owned()),
+            &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0],
+        )
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(|error| Error::Database(error.to_string()))?;
     let grace = options.grace;
-    let app = tokio::task::spawn_blocking(move || App::new(options, metrics)).await.map_err(|error| Error::Database(error.to_string()))??;
+    let app =
+        tokio::task::spawn_blocking(move || App::new(options, metrics)).await.map_err(|error| Error::Database(error.to_string()))??;
     let router = router::router(&app);
     ready(address)?;
     tokio::spawn(tidy(Arc::clone(&app)));

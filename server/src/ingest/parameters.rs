@@ -36,8 +36,11 @@ pub(super) fn layout(given: &[(String, String)], bar_minutes: u32) -> Answer<Lay
                 }
             }
             "bar_minutes" => {
-                layout.bar_minutes =
-                    value.parse().ok().filter(|minutes| (1..=1440).contains(minutes)).ok_or_else(|| wrong("a whole number from 1 to 1440"))?;
+                layout.bar_minutes = value
+                    .parse()
+                    .ok()
+                    .filter(|minutes| (1..=1440).contains(minutes))
+                    .ok_or_else(|| wrong("a whole number from 1 to 1440"))?;
             }
             _ => {
                 let hint = nearest(name, NAMES).map_or(String::new(), |name| format!(" did you mean '{name}'?"));
@@ -81,7 +84,9 @@ mod tests {
 
     #[test]
     fn advice_names_parameters_of_the_query() {
-        let said = in_a_query("no column for 'symbol' among a, b; say which one with --map symbol=COLUMN, or give --symbol NAME or --symbol-from-file");
+        let said = in_a_query(
+            "no column for 'symbol' among a, b; say which one with --map symbol=COLUMN, or give --symbol NAME or --symbol-from-file",
+        );
         assert_eq!(said, "no column for 'symbol' among a, b; say which one with map=symbol:COLUMN, or give symbol=NAME");
         let said = in_a_query("give their format with --timestamp-format, such as '%d/%m/%Y %H:%M'");
         assert_eq!(said, "give their format with timestamp_format, such as '%d/%m/%Y %H:%M'");
@@ -89,7 +94,8 @@ mod tests {
 
     #[test]
     fn a_layout_is_what_the_query_says() -> Result<(), Box<dyn std::error::Error>> {
-        let given = |pairs: &[(&str, &str)]| pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Vec<_>>();
+        let given =
+            |pairs: &[(&str, &str)]| pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Vec<_>>();
         let both = given(&[("map", "ts:day+time"), ("map", "symbol:a:b"), ("label", "end"), ("bar_minutes", "5")]);
         let found = layout(&both, 1).map_err(|problem| problem.detail)?;
         // Only the first colon divides: a column may have one in its name.
