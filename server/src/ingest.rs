@@ -378,7 +378,7 @@ impl Writer {
                 match outcome {
                     Ok(reports) => senders.into_iter().zip(reports).for_each(|(sender, report)| sender.tell(Ok(report))),
                     Err(error) => {
-                        let problem = parameters::problem(error);
+                        let problem = self.problem(error);
                         senders.into_iter().for_each(|sender| sender.tell(Err(problem.clone())));
                     }
                 }
@@ -387,7 +387,7 @@ impl Writer {
             Ok(Err(error)) => {
                 let is_passing = error.is_passing();
                 let (over, left): (Vec<_>, Vec<_>) = batch.into_iter().partition(|(_, sender)| !is_passing || sender.deadline <= deadline);
-                let problem = parameters::problem(error);
+                let problem = self.problem(error);
                 let (staged, senders): (Vec<_>, Vec<_>) = over.into_iter().unzip();
                 self.discard(&staged);
                 senders.into_iter().for_each(|sender| sender.tell(Err(problem.clone())));
@@ -402,6 +402,15 @@ impl Writer {
         };
         *self.writing.lock().unwrap_or_else(PoisonError::into_inner) = None;
         left
+    }
+
+    fn problem(&self, error: Error) -> Problem {
+        let file = self.market.file().map(|file| file.display().to_string());
+        match (error, file) {
+            // Where it is, is nobody's business.
+            (Error::Invalid(text), Some(file)) => parameters::problem(Error::Invalid(text.replace(&file, "the database"))),
+            (error, _) => parameters::problem(error),
+        }
     }
 
     /// Whoever sent these is gone, or has been told that the time is up.

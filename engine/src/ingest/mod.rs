@@ -264,7 +264,15 @@ impl Engine {
                 COLUMNS.join(", ")
             )));
         }
-        Ok(table)
+        // A view is read like a table, and found out only where it is written to.
+        match self.connection.prepare(&format!("INSERT INTO {table} (symbol) VALUES (NULL)")).map_err(Error::from) {
+            Err(Error::Database(text)) if text.contains("is not an table") => Err(Error::Invalid(format!(
+                "'{name}' of {} is a view, into which no bars can go; name a table, or a new one, with --source",
+                self.name()
+            ))),
+            Err(other) => Err(other),
+            Ok(_) => Ok(table),
+        }
     }
 
     /// The name of the relation with the bars, which is no file.

@@ -197,8 +197,9 @@ impl Engine {
         } else {
             Ok(())
         };
-        self.discard_staged(&batch)?;
+        let discarded = self.discard_staged(&batch);
         outcome?;
+        discarded?;
         let mut reports: Vec<IngestReport> = batch.into_iter().map(|staged| staged.report).collect();
         for (request, outcome, bars) in counts {
             let report = &mut reports[request];

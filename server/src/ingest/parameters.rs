@@ -65,7 +65,10 @@ pub(super) fn problem(error: Error) -> Problem {
 
 /// `--map ts=timestamp` of the command is `map=ts:timestamp` here.
 fn in_a_query(text: &str) -> String {
-    let text = text.replace(" or --symbol-from-file", "").replace("--map names", "map names");
+    let text = text
+        .replace(" or --symbol-from-file", "")
+        .replace("--map names", "map names")
+        .replace("; name a table, or a new one, with --source", "");
     let mut parts = text.split("--map ");
     let mut said = parts.next().unwrap_or_default().to_owned();
     for part in parts {
