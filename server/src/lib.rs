@@ -11,6 +11,7 @@ mod catalogue;
 mod guard;
 mod health;
 mod jobs;
+mod ingest;
 mod listen;
 mod market;
 mod openapi;

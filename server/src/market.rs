@@ -168,6 +168,16 @@ impl Market {
         self.enter(Use::AdHoc, deadline)
     }
 
+    /// A connection to the same instance of DuckDB, apart from the file: it does not keep it from being let go.
+    ///
+    /// # Errors
+    /// What DuckDB says.
+    pub fn beside(&self) -> Result<Engine> {
+        let engine = self.lock().ours.try_clone()?;
+        engine.connection().execute_batch("USE memory")?;
+        Ok(engine)
+    }
+
     /// Whether bars cannot be taken in.
     #[must_use]
     pub fn is_read_only(&self) -> bool {

@@ -21,7 +21,7 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::{app::App, backtest, bars, catalogue, guard, health, jobs, optimize, problem::Problem, scan};
+use crate::{app::App, backtest, bars, catalogue, guard, health, ingest, jobs, optimize, problem::Problem, scan};
 
 /// Where everything is.
 pub const PREFIX: &str = "/api/v1/scanner";
@@ -62,6 +62,7 @@ fn paths(app: &Arc<App>) -> (Router, utoipa::openapi::OpenApi) {
         .routes(routes!(jobs::list))
         .routes(routes!(jobs::get, jobs::delete))
         .routes(routes!(jobs::result))
+        .routes(routes!(ingest::ingest_bars))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics));
