@@ -48,7 +48,7 @@ pub struct App {
 
 impl App {
     pub(crate) fn new(options: Options, metrics: PrometheusHandle) -> Result<Arc<App>> {
-        let market = Market::new(options.database.clone(), options.enable_query)?;
+        let market = Market::new(options.database.clone())?;
         let workers = Arc::new(Workers::new(Arc::clone(&market), options.workers, LONGEST_LINE));
         let keys = Keys::load(&options.keys)?;
         Ok(Arc::new(App {

@@ -1,6 +1,7 @@
 //! Stockscan over HTTP: REST, WebSocket and server-sent events. Everything is asked of SQL through the engine; this checks who asks, binds what
 //! is given, and streams what comes back.
 
+mod allowed;
 mod app;
 mod auth;
 mod bars;
@@ -18,6 +19,7 @@ mod query;
 mod router;
 mod rows;
 mod scan;
+mod statement;
 mod work;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -25,7 +27,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 pub use auth::{Key, Keys, Role};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 pub use options::Options;
+pub use query::RUN_STATEMENT;
 pub use router::PREFIX;
+pub use statement::run_statement;
 use stockscan_engine::{Error, Result};
 use tokio::{net::TcpListener, runtime};
 
@@ -55,11 +59,15 @@ async fn run(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
     })?;
     let address = listener.local_addr()?;
     let metrics = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0])
+        .set_buckets_for_metric(
+            Matcher::Suffix("_seconds".to_owned()),
+            &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0],
+        )
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(|error| Error::Database(error.to_string()))?;
     let grace = options.grace;
-    let app = tokio::task::spawn_blocking(move || App::new(options, metrics)).await.map_err(|error| Error::Database(error.to_string()))??;
+    let app =
+        tokio::task::spawn_blocking(move || App::new(options, metrics)).await.map_err(|error| Error::Database(error.to_string()))??;
     let router = router::router(&app);
     ready(address)?;
     tokio::spawn(tidy(Arc::clone(&app)));

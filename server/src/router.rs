@@ -21,7 +21,7 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::{app::App, bars, catalogue, guard, health, problem::Problem, scan};
+use crate::{app::App, bars, catalogue, guard, health, problem::Problem, query, scan};
 
 /// Where everything is.
 pub const PREFIX: &str = "/api/v1/scanner";
@@ -36,6 +36,7 @@ const LARGEST_BODY: usize = 1 << 20;
         (name = "scans", description = "Scan, and find scans again."),
         (name = "catalogue", description = "What there is to scan with."),
         (name = "market", description = "The data."),
+        (name = "query", description = "Ask in SQL."),
         (name = "configuration", description = "What is assumed where a request says nothing."),
         (name = "server", description = "The server itself."),
     ),
@@ -56,6 +57,7 @@ fn paths(app: &Arc<App>) -> (Router, utoipa::openapi::OpenApi) {
         .routes(routes!(catalogue::default_configuration))
         .routes(routes!(catalogue::validate))
         .routes(routes!(bars::bars))
+        .routes(routes!(query::query))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics));
@@ -100,8 +102,21 @@ fn cors(app: &Arc<App>) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::GET, Method::POST, Method::DELETE])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::ACCEPT, header::IF_NONE_MATCH, HeaderName::from_static("x-api-key")])
-        .expose_headers([header::ETAG, header::LOCATION, header::RETRY_AFTER, HeaderName::from_static("x-request-id"), HeaderName::from_static("stockscan-scan-id")])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::ACCEPT,
+            header::IF_NONE_MATCH,
+            HeaderName::from_static("x-api-key"),
+        ])
+        .expose_headers([
+            header::ETAG,
+            header::LOCATION,
+            header::RETRY_AFTER,
+            HeaderName::from_static("x-request-id"),
+            HeaderName::from_static("stockscan-scan-id"),
+            HeaderName::from_static("stockscan-truncated"),
+        ])
         .max_age(Duration::from_secs(600))
 }
 
@@ -109,4 +124,3 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response<Body> {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     Problem::internal(format!("panic: {}", text.unwrap_or("without words"))).into_response()
 }
-
