@@ -1,8 +1,11 @@
 //! The command line: one definition that parses, helps and completes.
 
+mod serve;
+
 use std::{ffi::OsString, fmt::Display, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+pub(crate) use serve::{Key, KeyAction, LogFormat, RoleName, Serve};
 use stockscan_configuration::Configuration;
 
 #[derive(Debug, Parser)]
@@ -108,6 +111,10 @@ pub(crate) enum Command {
     Show(Show),
     /// Write the rows of a scan of the history
     Export(Export),
+    /// Serve all of this over HTTP
+    Serve(Serve),
+    /// Keys of the clients of a server
+    Key(Key),
     /// Show the configuration, and change it: keys, values, where they come from
     Config(Config),
     /// Say what is here: versions, database, who holds it, configuration, and what to do about each problem
@@ -134,6 +141,8 @@ impl Command {
             Command::Export(export) => Some(&mut export.output),
             Command::Config(config) if !config.schema => Some(&mut config.output),
             Command::Alerts(alerts) => alerts.output(),
+            Command::Key(Key { action: KeyAction::List { output }, .. }) => Some(output),
+            Command::Serve(_) | Command::Key(_) => None,
             Command::Demo(_) | Command::Monitor(_) | Command::New(_) | Command::Ingest(_) | Command::Adopt(_) | Command::Replay(_) => None,
             Command::Config(_) => None,
             Command::Doctor | Command::Completions(_) | Command::Man(_) => None,

@@ -62,6 +62,8 @@ fn run(mut arguments: Arguments) -> Result<()> {
         Command::Adopt(adopt) => commands::adopt::run(&arguments.global, adopt),
         Command::Replay(replay) => commands::replay::run(&arguments.global, replay),
         Command::Check(check) => commands::check::run(&arguments.global, check),
+        Command::Serve(serve) => commands::serve::run(&arguments.global, serve),
+        Command::Key(key) => commands::key::run(&arguments.global, key),
         Command::Config(config) => commands::config::run(&mut arguments.global, config),
         Command::Completions(completions) => commands::completions::run(&arguments.global, completions),
         Command::Man(man) => commands::man::run(man),

@@ -90,9 +90,8 @@ impl Keys {
     /// [`Error::File`], [`Error::Invalid`] for a file that holds something else.
     pub fn load(path: &Path) -> Result<Keys> {
         let keys = match fs::read_to_string(path) {
-            Ok(text) => serde_json::from_str(&text).map_err(|error| {
-                Error::Invalid(format!("{}: {error}; expected keys as 'scanner key add' writes them", path.display()))
-            })?,
+            Ok(text) => serde_json::from_str(&text)
+                .map_err(|error| Error::Invalid(format!("{}: {error}; expected keys as 'scanner key add' writes them", path.display())))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(source) => return Err(Error::File { path: path.to_path_buf(), source }),
         };
@@ -256,6 +255,10 @@ mod tests {
         assert_eq!(asked("x-api-key", key.clone()).unwrap(), client);
         assert_eq!(client.needs(Role::Read).unwrap_err().status, 403, "a feeder's key is not one to read with");
         assert_eq!(asked("x-api-key", format!("{key}0")).unwrap_err().status, 401);
-        assert_eq!(asked("host", "localhost".to_owned()).unwrap_err().status, 401, "where there are keys, one is needed on this machine, too");
+        assert_eq!(
+            asked("host", "localhost".to_owned()).unwrap_err().status,
+            401,
+            "where there are keys, one is needed on this machine, too"
+        );
     }
 }

@@ -89,7 +89,10 @@ fn moment(name: &str, text: &str, is_last: bool) -> Answer<DateTime> {
     };
     let in_range = found.filter(|time| (1678..=2262).contains(&time.year()));
     in_range.ok_or_else(|| {
-        Problem::of_parameter(name, format!("{name} must be a date or a time of the exchange such as 2025-01-15 or 2025-01-15T09:15, got '{text}'"))
+        Problem::of_parameter(
+            name,
+            format!("{name} must be a date or a time of the exchange such as 2025-01-15 or 2025-01-15T09:15, got '{text}'"),
+        )
     })
 }
 

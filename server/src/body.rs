@@ -29,9 +29,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 /// What it means that a body could not be read.
 pub(crate) fn of_body(status: StatusCode) -> Problem {
     match status {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            Problem::new(status, "too_large", "the body is larger than is allowed; send less at a time")
-        }
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(status, "too_large", "the body is larger than is allowed; send less at a time"),
         _ => Problem::new(StatusCode::BAD_REQUEST, "invalid", "the body ended before its end, or could not be read"),
     }
 }

@@ -142,7 +142,11 @@ pub(crate) struct TimeWindow {
     get, path = "/time-windows", tag = "market", params(OfSession),
     responses((status = 200, description = "The half hours.", body = Vec<TimeWindow>))
 )]
-pub(crate) async fn time_windows(State(app): State<Arc<App>>, AddressQuery(of): AddressQuery<OfSession>, headers: HeaderMap) -> Answer<Response> {
+pub(crate) async fn time_windows(
+    State(app): State<Arc<App>>,
+    AddressQuery(of): AddressQuery<OfSession>,
+    headers: HeaderMap,
+) -> Answer<Response> {
     let date = of.scan_date.as_deref().map(|text| date("scan_date", text)).transpose()?;
     cached(&app, &headers, "time-windows", of, move |app, engine| {
         let session = session(app, engine, date)?;
@@ -202,7 +206,11 @@ pub(crate) struct SymbolDocument {
     get, path = "/symbols", tag = "market", params(WhichSymbols),
     responses((status = 200, description = "The symbols.", body = Vec<SymbolDocument>))
 )]
-pub(crate) async fn symbols(State(app): State<Arc<App>>, AddressQuery(which): AddressQuery<WhichSymbols>, headers: HeaderMap) -> Answer<Response> {
+pub(crate) async fn symbols(
+    State(app): State<Arc<App>>,
+    AddressQuery(which): AddressQuery<WhichSymbols>,
+    headers: HeaderMap,
+) -> Answer<Response> {
     let limit = which.limit.unwrap_or(1000);
     if !(1..=1_000_000).contains(&limit) {
         return Err(Problem::of_parameter("limit", format!("limit must be between 1 and 1000000, got {limit}")));
@@ -234,7 +242,11 @@ pub(crate) struct Overview {
     get, path = "/market-overview", tag = "market", params(Overview),
     responses((status = 200, description = "Breadth, volume, new highs and lows, the strongest and the weakest stock.", body = Object))
 )]
-pub(crate) async fn market_overview(State(app): State<Arc<App>>, AddressQuery(of): AddressQuery<Overview>, headers: HeaderMap) -> Answer<Response> {
+pub(crate) async fn market_overview(
+    State(app): State<Arc<App>>,
+    AddressQuery(of): AddressQuery<Overview>,
+    headers: HeaderMap,
+) -> Answer<Response> {
     let date = of.scan_date.as_deref().map(|text| date("scan_date", text)).transpose()?;
     cached(&app, &headers, "market-overview", of.clone(), move |app, engine| {
         let session = session(app, engine, date)?;

@@ -37,7 +37,9 @@ pub(crate) struct Limits {
 impl Limits {
     /// So many requests a second on average, and twice as many at once.
     pub(crate) fn new(a_second: Option<u32>) -> Limits {
-        let quota = a_second.and_then(NonZeroU32::new).map(|rate| Quota::per_second(rate).allow_burst(rate.saturating_mul(NonZeroU32::MIN.saturating_add(1))));
+        let quota = a_second
+            .and_then(NonZeroU32::new)
+            .map(|rate| Quota::per_second(rate).allow_burst(rate.saturating_mul(NonZeroU32::MIN.saturating_add(1))));
         Limits { by_client: quota.map(RateLimiter::keyed) }
     }
 
@@ -91,7 +93,12 @@ pub(crate) async fn log(State(_): State<Arc<App>>, mut request: Request, next: N
 }
 
 /// Lets in who may ask.
-pub(crate) async fn admit(State(app): State<Arc<App>>, ConnectInfo(peer): ConnectInfo<SocketAddr>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn admit(
+    State(app): State<Arc<App>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     match admitted(&app, peer.ip(), &request) {
         Ok(client) => {
             request.extensions_mut().insert(client.clone());

@@ -85,7 +85,8 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
         Ok(Ok(Ok(has_bars))) => Json(Readiness { status: "ready", has_bars }).into_response(),
         Ok(Ok(Err(error))) => {
             let problem = Problem::from(error);
-            Problem { retry_after: problem.retry_after.or(Some(5)), status: 503, title: "Service Unavailable".to_owned(), ..problem }.into_response()
+            Problem { retry_after: problem.retry_after.or(Some(5)), status: 503, title: "Service Unavailable".to_owned(), ..problem }
+                .into_response()
         }
         _ => Problem::busy("the database does not answer", 5).into_response(),
     }

@@ -49,10 +49,7 @@ pub(crate) fn finished(mut document: OpenApi) -> OpenApi {
     components.add_security_scheme("key", SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build()));
     components.add_security_scheme("header", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-API-Key"))));
     let none: [&str; 0] = [];
-    document.security = Some(vec![
-        SecurityRequirement::default(),
-        SecurityRequirement::new("key", none),
-        SecurityRequirement::new("header", none),
-    ]);
+    document.security =
+        Some(vec![SecurityRequirement::default(), SecurityRequirement::new("key", none), SecurityRequirement::new("header", none)]);
     document
 }

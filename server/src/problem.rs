@@ -147,9 +147,13 @@ impl From<Error> for Problem {
             Error::Timeout(allowed) => Problem::too_slow(allowed.as_secs()),
             Error::Interrupted => Problem::busy("interrupted", 1),
             Error::Stopped(text) => Problem::busy(text, 1),
-            Error::File { ref source, .. } | Error::Output(ref source) if source.kind() == std::io::ErrorKind::StorageFull => logged(full()),
+            Error::File { ref source, .. } | Error::Output(ref source) if source.kind() == std::io::ErrorKind::StorageFull => {
+                logged(full())
+            }
             Error::File { .. } | Error::Output(_) => Problem::internal(text),
-            Error::Database(_) if error.is_passing() => logged(Problem::busy("the database is in use by another process; try again in a moment", 1)),
+            Error::Database(_) if error.is_passing() => {
+                logged(Problem::busy("the database is in use by another process; try again in a moment", 1))
+            }
             Error::Database(text) => of_duckdb(&text),
             other => Problem::internal(other.to_string()),
         }
@@ -157,7 +161,10 @@ impl From<Error> for Problem {
 }
 
 fn full() -> Problem {
-    Problem { retry_after: Some(30), ..Problem::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", "the server's disk is full; nothing was stored") }
+    Problem {
+        retry_after: Some(30),
+        ..Problem::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", "the server's disk is full; nothing was stored")
+    }
 }
 
 /// What DuckDB says, as far as a client can do something about it.
@@ -169,9 +176,10 @@ fn of_duckdb(text: &str) -> Problem {
         return logged(full());
     }
     match first.split_once(": ").map(|(kind, rest)| (kind.trim_end_matches(" Error"), rest)) {
-        Some(("Out of Memory", _)) => {
-            logged(Problem { retry_after: Some(5), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, "out_of_memory", "this takes more memory than is allowed; ask for less") })
-        }
+        Some(("Out of Memory", _)) => logged(Problem {
+            retry_after: Some(5),
+            ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, "out_of_memory", "this takes more memory than is allowed; ask for less")
+        }),
         Some(("Conversion" | "Out of Range", rest)) => logged(Problem::invalid(rest)),
         _ => Problem::internal(text),
     }
@@ -186,7 +194,8 @@ fn refused_parameter(text: &str) -> Option<String> {
         return rest.split('\'').next().map(str::to_owned);
     }
     let (function, rest) = text.split_once(": ")?;
-    let is_name = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    let is_name =
+        |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
     let (name, rule) = rest.split_once(' ')?;
     (is_name(function) && is_name(name) && (rule.starts_with("must") || rule.starts_with("expects"))).then(|| name.to_owned())
 }

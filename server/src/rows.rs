@@ -73,7 +73,10 @@ pub(crate) fn accepted(headers: &HeaderMap) -> Answer<Format> {
         ROWS.into_iter().find(|format| {
             let own = media_type(*format).split(';').next().unwrap_or_default();
             let is_other_name = *format == Format::Ndjson && ["application/ndjson", "application/jsonl"].contains(range);
-            *range == "*/*" || is_other_name || range.eq_ignore_ascii_case(own) || range.strip_suffix("/*").is_some_and(|kind| own.starts_with(&format!("{kind}/")))
+            *range == "*/*"
+                || is_other_name
+                || range.eq_ignore_ascii_case(own)
+                || range.strip_suffix("/*").is_some_and(|kind| own.starts_with(&format!("{kind}/")))
         })
     });
     format.ok_or_else(|| {

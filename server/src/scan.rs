@@ -183,7 +183,8 @@ impl ScanRequest {
     fn sessions(&self, engine: &Engine, arguments: &[(String, Argument)]) -> Result<(String, String)> {
         let date = |name: &str, text: &str| {
             let date = text.trim().parse::<jiff::civil::Date>();
-            date.map(|date| date.to_string()).map_err(|_| Error::Invalid(format!("scan: {name} must be a date such as 2025-01-15, got '{text}'")))
+            date.map(|date| date.to_string())
+                .map_err(|_| Error::Invalid(format!("scan: {name} must be a date such as 2025-01-15, got '{text}'")))
         };
         let (start, end) = match (&self.scan_date, &self.start_date, &self.end_date) {
             (Some(_), Some(_), _) => return Err(Error::Invalid("scan: scan_date must not be given beside start_date".to_owned())),
@@ -195,7 +196,8 @@ impl ScanRequest {
                 let shared = ["bar_minutes", "session_start", "session_end"];
                 let bars: Vec<_> = arguments.iter().filter(|(name, _)| shared.contains(&name.as_str())).cloned().collect();
                 let latest = engine.latest_session(&bars)?;
-                let latest = latest.ok_or_else(|| Error::MissingSource { relation: engine.source().to_owned(), database: String::new() })?;
+                let latest =
+                    latest.ok_or_else(|| Error::MissingSource { relation: engine.source().to_owned(), database: String::new() })?;
                 (latest.clone(), latest)
             }
         };
@@ -359,7 +361,8 @@ pub(crate) async fn scan(State(app): State<Arc<App>>, headers: HeaderMap, JsonBo
     let scanner = request.scanner_type.clone();
     let inner = Arc::clone(&app);
     let scan_id = new_scan_id();
-    let headers = vec![(HeaderName::from_static("stockscan-scan-id"), HeaderValue::from_str(&scan_id).unwrap_or(HeaderValue::from_static("")))];
+    let headers =
+        vec![(HeaderName::from_static("stockscan-scan-id"), HeaderValue::from_str(&scan_id).unwrap_or(HeaderValue::from_static("")))];
     let observe = crate::app::Recording::new(&app, scan_id);
     let prepared = observe.prepared();
     let make = move |engine: &Engine| {

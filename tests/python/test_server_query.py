@@ -37,13 +37,12 @@ class Server:
             [SCANNER, "serve", "--port", "0", *options],
             cwd=folder,
             env={"PATH": os.environ["PATH"], "HOME": str(folder), "STOCKSCAN_TEST_SECRET": SECRET, "AWS_SECRET_ACCESS_KEY": SECRET},
-            stdout=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
             stderr=self.log,
-            text=True,
         )
-        line = self.process.stdout.readline()
-        assert "http://" in line, f"no address in {line!r}: {self.told()}"
-        self.host, port = line.split("http://")[1].split("/")[0].split()[0].rstrip(".,").rsplit(":", 1)
+        assert wait_until(lambda: "http://" in self.told() or self.process.poll() is not None), "no word from the server"
+        assert "http://" in self.told(), self.told()
+        self.host, port = self.told().split("http://")[1].split("/")[0].rsplit(":", 1)
         self.port = int(port)
 
     def told(self) -> str:
