@@ -18,8 +18,8 @@ use crate::{
     auth::Keys,
     cache::Cache,
     guard::Limits,
-    jobs::Jobs,
     ingest::Ingest,
+    jobs::Jobs,
     market::Market,
     options::Options,
     rows::Observer,
@@ -52,7 +52,7 @@ pub struct App {
 
 impl App {
     pub(crate) fn new(options: Options, metrics: PrometheusHandle) -> Result<Arc<App>> {
-        let market = Market::new(options.database.clone(), options.enable_query)?;
+        let market = Market::new(options.database.clone())?;
         let workers = Arc::new(Workers::new(Arc::clone(&market), options.workers, LONGEST_LINE));
         let ingest = Ingest::new(&market)?;
         let keys = Keys::load(&options.keys)?;

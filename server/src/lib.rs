@@ -1,6 +1,7 @@
 //! Stockscan over HTTP: REST, WebSocket and server-sent events. Everything is asked of SQL through the engine; this checks who asks, binds what
 //! is given, and streams what comes back.
 
+mod allowed;
 mod app;
 mod auth;
 mod backtest;
@@ -10,8 +11,8 @@ mod cache;
 mod catalogue;
 mod guard;
 mod health;
-mod jobs;
 mod ingest;
+mod jobs;
 mod listen;
 mod market;
 mod openapi;
@@ -22,6 +23,7 @@ mod query;
 mod router;
 mod rows;
 mod scan;
+mod statement;
 mod trading;
 mod work;
 
@@ -30,7 +32,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 pub use auth::{Key, Keys, Role};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 pub use options::Options;
+pub use query::RUN_STATEMENT;
 pub use router::PREFIX;
+pub use statement::run_statement;
 use stockscan_engine::{Error, Result};
 use tokio::{net::TcpListener, runtime};
 
