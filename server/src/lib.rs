@@ -7,8 +7,10 @@ mod bars;
 mod body;
 mod cache;
 mod catalogue;
+mod export;
 mod guard;
 mod health;
+mod history;
 mod listen;
 mod market;
 mod openapi;
@@ -18,6 +20,9 @@ mod query;
 mod router;
 mod rows;
 mod scan;
+mod spreadsheet;
+mod statistics;
+mod store;
 mod work;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -69,6 +74,10 @@ async fn run(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
     tokio::spawn(tidy(Arc::clone(&app)));
     tokio::spawn(end(Arc::clone(&app)));
     listen::serve(&app, listener, router).await;
+    let not_stored = app.store.flush(grace).await;
+    if not_stored > 0 {
+        tracing::error!(scans = not_stored, "scans could not be stored before the end");
+    }
     let market = Arc::clone(&app.market);
     let closed = tokio::task::spawn_blocking(move || market.close(std::time::Instant::now() + grace)).await;
     if !closed.unwrap_or(false) {

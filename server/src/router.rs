@@ -21,7 +21,7 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::{app::App, bars, catalogue, guard, health, problem::Problem, scan};
+use crate::{app::App, bars, catalogue, export, guard, health, history, problem::Problem, scan, statistics};
 
 /// Where everything is.
 pub const PREFIX: &str = "/api/v1/scanner";
@@ -48,6 +48,10 @@ fn paths(app: &Arc<App>) -> (Router, utoipa::openapi::OpenApi) {
     let inside = OpenApiRouter::new()
         .routes(routes!(scan::scan))
         .routes(routes!(scan::batch_scan))
+        .routes(routes!(history::scan))
+        .routes(routes!(history::scans))
+        .routes(routes!(export::export))
+        .routes(routes!(statistics::performance))
         .routes(routes!(catalogue::scanners))
         .routes(routes!(catalogue::scanner_types))
         .routes(routes!(catalogue::time_windows))
