@@ -16,7 +16,8 @@ use stockscan_state::{Outcome, Record, Results, SERVER, Scan, State};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::Keys, cache::Cache, guard::Limits, market::Market, options::Options, rows::Observer, scan::Prepared, store::Store, work::Workers,
+    auth::Keys, cache::Cache, guard::Limits, ingest::Ingest, jobs::Jobs, market::Market, options::Options, rows::Observer, scan::Prepared,
+    store::Store, work::Workers,
 };
 
 /// The longest line in front of the workers.
@@ -32,6 +33,8 @@ pub struct App {
     pub(crate) store: Store,
     pub(crate) keys: Keys,
     pub(crate) limits: Limits,
+    pub(crate) jobs: Arc<Jobs>,
+    pub(crate) ingest: Ingest,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) started: Instant,
     /// Cancelled when the server is to end.
@@ -43,15 +46,19 @@ pub struct App {
 
 impl App {
     pub(crate) fn new(options: Options, metrics: PrometheusHandle) -> Result<Arc<App>> {
-        let market = Market::new(options.database.clone(), options.enable_query)?;
+        let market = Market::new(options.database.clone())?;
         let workers = Arc::new(Workers::new(Arc::clone(&market), options.workers, LONGEST_LINE));
+        let ingest = Ingest::new(&market)?;
         let keys = Keys::load(&options.keys)?;
+        let jobs = Jobs::start(&options, &market)?;
         Ok(Arc::new(App {
+            jobs,
             market,
             workers,
             cache: Cache::new(),
             store: Store::open(State::new(&options.state))?,
             limits: Limits::new(options.rate_limit),
+            ingest,
             keys,
             metrics,
             started: Instant::now(),

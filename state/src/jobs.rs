@@ -117,10 +117,12 @@ pub enum JobChange {
     Done(String),
     /// It ends with an error.
     Failed {
-        /// A word for what kind of error it is: [`stockscan_engine::Error::kind`].
+        /// A word for what kind of error it is.
         kind: String,
         /// What it says.
         text: String,
+        /// What was done by then, as JSON.
+        result: Option<String>,
     },
     /// Who asked for it does not want it any more.
     Cancelled,
@@ -180,10 +182,10 @@ impl State {
             JobChange::Done(result) => {
                 ("status = 'done', progress = 1.0, finished_at = ?, result = ?", UNFINISHED, vec![now, text(Some(result))])
             }
-            JobChange::Failed { kind, text: error } => (
-                "status = 'failed', finished_at = ?, error_kind = ?, error = ?",
+            JobChange::Failed { kind, text: error, result } => (
+                "status = 'failed', finished_at = ?, error_kind = ?, error = ?, result = ?",
                 UNFINISHED,
-                vec![now, text(Some(kind)), text(Some(error))],
+                vec![now, text(Some(kind)), text(Some(error)), text(result.as_deref())],
             ),
             JobChange::Cancelled => ("status = 'cancelled', finished_at = ?", UNFINISHED, vec![now]),
         };
