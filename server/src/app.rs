@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::Keys,
-    cache::Cache,
+    cache::{Cache, Kept},
     guard::Limits,
     market::Market,
     options::Options,
@@ -38,6 +38,8 @@ pub struct App {
     pub(crate) keys: Keys,
     pub(crate) limits: Limits,
     pub(crate) metrics: PrometheusHandle,
+    /// The description of the interface for those who may not see the database's scanners.
+    pub(crate) built_in_description: OnceLock<Kept>,
     pub(crate) started: Instant,
     /// Cancelled when the server is to end.
     pub(crate) shutdown: CancellationToken,
@@ -58,6 +60,7 @@ impl App {
             limits: Limits::new(options.rate_limit),
             keys,
             metrics,
+            built_in_description: OnceLock::new(),
             started: Instant::now(),
             shutdown: CancellationToken::new(),
             parameters: Mutex::new(HashMap::new()),

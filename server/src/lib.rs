@@ -7,6 +7,7 @@ mod bars;
 mod body;
 mod cache;
 mod catalogue;
+mod given;
 mod guard;
 mod health;
 mod listen;
