@@ -18,6 +18,8 @@ use crate::{
     auth::Keys,
     cache::{Cache, Kept},
     guard::Limits,
+    ingest::Ingest,
+    jobs::Jobs,
     market::Market,
     options::Options,
     rows::Observer,
@@ -37,6 +39,8 @@ pub struct App {
     pub(crate) cache: Cache,
     pub(crate) keys: Keys,
     pub(crate) limits: Limits,
+    pub(crate) jobs: Arc<Jobs>,
+    pub(crate) ingest: Ingest,
     pub(crate) metrics: PrometheusHandle,
     /// The description of the interface for those who may not see the database's scanners.
     pub(crate) built_in_description: OnceLock<Kept>,
@@ -50,14 +54,18 @@ pub struct App {
 
 impl App {
     pub(crate) fn new(options: Options, metrics: PrometheusHandle) -> Result<Arc<App>> {
-        let market = Market::new(options.database.clone(), options.enable_query)?;
+        let market = Market::new(options.database.clone())?;
         let workers = Arc::new(Workers::new(Arc::clone(&market), options.workers, LONGEST_LINE));
+        let ingest = Ingest::new(&market)?;
         let keys = Keys::load(&options.keys)?;
+        let jobs = Jobs::start(&options, &market)?;
         Ok(Arc::new(App {
+            jobs,
             market,
             workers,
             cache: Cache::new(),
             limits: Limits::new(options.rate_limit),
+            ingest,
             keys,
             metrics,
             built_in_description: OnceLock::new(),

@@ -1,8 +1,10 @@
 //! Stockscan over HTTP: REST, WebSocket and server-sent events. Everything is asked of SQL through the engine; this checks who asks, binds what
 //! is given, and streams what comes back.
 
+mod allowed;
 mod app;
 mod auth;
+mod backtest;
 mod bars;
 mod body;
 mod cache;
@@ -10,15 +12,20 @@ mod catalogue;
 mod given;
 mod guard;
 mod health;
+mod ingest;
+mod jobs;
 mod listen;
 mod market;
 mod openapi;
+mod optimize;
 mod options;
 mod problem;
 mod query;
 mod router;
 mod rows;
 mod scan;
+mod statement;
+mod trading;
 mod work;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -26,7 +33,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 pub use auth::{Key, Keys, Role};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 pub use options::Options;
+pub use query::RUN_STATEMENT;
 pub use router::PREFIX;
+pub use statement::run_statement;
 use stockscan_engine::{Error, Result};
 use tokio::{net::TcpListener, runtime};
 
@@ -70,8 +79,12 @@ async fn run(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
     tokio::spawn(tidy(Arc::clone(&app)));
     tokio::spawn(end(Arc::clone(&app)));
     listen::serve(&app, listener, router).await;
-    let market = Arc::clone(&app.market);
-    let closed = tokio::task::spawn_blocking(move || market.close(std::time::Instant::now() + grace)).await;
+    let ending = Arc::clone(&app);
+    let closed = tokio::task::spawn_blocking(move || {
+        let deadline = std::time::Instant::now() + grace;
+        ending.jobs.end(deadline) && ending.market.close(deadline)
+    });
+    let closed = closed.await;
     if !closed.unwrap_or(false) {
         tracing::warn!("a query was still running at the end");
     }

@@ -20,7 +20,7 @@ use tower_http::{
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{app::App, bars, catalogue, guard, health, openapi, problem::Problem, scan};
+use crate::{app::App, backtest, bars, catalogue, guard, health, ingest, jobs, openapi, optimize, problem::Problem, query, scan};
 
 /// Where everything is.
 pub const PREFIX: &str = "/api/v1/scanner";
@@ -34,7 +34,9 @@ const LARGEST_BODY: usize = 1 << 20;
     tags(
         (name = "scans", description = "Scan, and find scans again."),
         (name = "catalogue", description = "What there is to scan with."),
+        (name = "jobs", description = "Backtest and optimise, which may take a while."),
         (name = "market", description = "The data."),
+        (name = "query", description = "Ask in SQL."),
         (name = "configuration", description = "What is assumed where a request says nothing."),
         (name = "server", description = "The server itself."),
     ),
@@ -55,6 +57,13 @@ fn paths(app: &Arc<App>) -> (Router, utoipa::openapi::OpenApi) {
         .routes(routes!(catalogue::default_configuration))
         .routes(routes!(catalogue::validate))
         .routes(routes!(bars::bars))
+        .routes(routes!(backtest::backtest))
+        .routes(routes!(optimize::optimize))
+        .routes(routes!(jobs::list))
+        .routes(routes!(jobs::get, jobs::delete))
+        .routes(routes!(jobs::result))
+        .routes(routes!(ingest::ingest_bars))
+        .routes(routes!(query::query))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics));
@@ -115,6 +124,7 @@ fn cors(app: &Arc<App>) -> CorsLayer {
             header::RETRY_AFTER,
             HeaderName::from_static("x-request-id"),
             HeaderName::from_static("stockscan-scan-id"),
+            HeaderName::from_static("stockscan-truncated"),
         ])
         .max_age(Duration::from_secs(600))
 }
