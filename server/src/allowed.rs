@@ -294,7 +294,7 @@ impl Check<'_> {
         let named = |key: &str| part.get(key).and_then(Json::as_str).filter(|name| !name.is_empty()).map(folded);
         let path: Vec<String> = ["catalog_name", "schema_name", "table_name"].into_iter().filter_map(named).collect();
         // What is longer has lost something on the way here.
-        let is_whole = part["qualified_name"]["path"].as_array().is_some_and(|whole| whole.len() == path.len());
+        let is_whole = part.get("qualified_name").and_then(|name| name["path"].as_array()).is_some_and(|whole| whole.len() == path.len());
         let is_own = matches!(&path[..], [name] if scope.contains(name));
         if is_whole && (is_own || self.catalogue.has_relation(&path)) {
             return Ok(());
