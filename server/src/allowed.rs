@@ -410,7 +410,7 @@ mod tests {
                 "CREATE TABLE bars AS FROM demo_bars(symbols := 2, sessions := 3); CREATE VIEW daily AS SELECT symbol, ts::DATE AS d FROM bars; \
                  CREATE SCHEMA other; CREATE TABLE other.\"x.parquet\" (i INTEGER); CREATE SEQUENCE ids; \
                  CREATE MACRO doubled(x) AS 2 * x; CREATE MACRO twice(x) AS doubled(doubled(x)); \
-                 CREATE MACRO liquid(n) AS TABLE SELECT symbol FROM bars GROUP BY symbol HAVING sum(volume) > n; \
+                 CREATE MACRO liquid(n) AS TABLE SELECT v.symbol FROM (SELECT symbol, sum(volume) AS volume FROM bars GROUP BY symbol) AS v WHERE v.volume > n; \
                  CREATE MACRO run(t) AS TABLE FROM query(t); CREATE MACRO any_relation(t) AS TABLE FROM query_table(t); \
                  CREATE MACRO scan_run(scan_date, t := 'SELECT 1') AS TABLE FROM query(t); \
                  CREATE MACRO ids_next() AS nextval('ids'); CREATE MACRO indirect() AS ids_next(); \
