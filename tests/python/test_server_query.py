@@ -407,7 +407,7 @@ def test_the_rows_are_those_of_the_database(server, folder):
         "SELECT trades, round(hit_rate_pct, 6) AS h FROM backtest_summary('gap', '2024-12-20', '2025-01-15')",
         "FROM liquid(1000) ORDER BY symbol",
         "SELECT scanner FROM scanners() WHERE is_built_in ORDER BY scanner",
-        "SUMMARIZE closes",
+        "SELECT column_name, min, max, count FROM (SUMMARIZE closes)",
     ]
     compared = 0
     with connect(folder / "market.duckdb", read_only=True) as connection:
@@ -547,8 +547,12 @@ def test_bombs_at_the_same_time_leave_the_others_alone(server):
 def test_a_statement_that_is_too_long_is_refused(server):
     status, _, body = server.query("SELECT '" + "x" * 70_000 + "'")
     assert (status, json.loads(body)["error"]) == (413, "too_large")
-    status, _, _ = server.query("SELECT '" + "x" * 10_000_000 + "'")
-    assert status == 413
+    try:
+        status, _, _ = server.query("SELECT '" + "x" * 10_000_000 + "'")
+        assert status == 413
+    except (BrokenPipeError, ConnectionResetError):
+        # It was refused, and the connection closed, before all of it was sent.
+        pass
 
 
 def test_what_is_no_request_is_refused(server):
