@@ -1,4 +1,4 @@
-//! Bodies of requests, parts and queries of addresses, whose mistakes become problem details.
+//! Bodies of requests, and queries and parts of addresses, whose mistakes become problem details.
 
 use std::time::Duration;
 
@@ -45,18 +45,6 @@ pub(crate) fn of_body(status: StatusCode) -> Problem {
     }
 }
 
-/// A part of an address.
-pub(crate) struct Path<T>(pub(crate) T);
-
-impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Path<T>, Problem> {
-        let path = AxumPath::<T>::from_request_parts(parts, state).await;
-        path.map(|AxumPath(path)| Path(path)).map_err(|rejection| Problem::invalid(rejection.body_text()))
-    }
-}
-
 /// The query of an address.
 pub(crate) struct Query<T>(pub(crate) T);
 
@@ -66,5 +54,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Query<T>, Problem> {
         let query = AxumQuery::<T>::from_request_parts(parts, state).await;
         query.map(|AxumQuery(query)| Query(query)).map_err(|rejection| Problem::invalid(rejection.body_text()))
+    }
+}
+
+/// The parts of a path.
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Path<T>, Problem> {
+        let path = AxumPath::<T>::from_request_parts(parts, state).await;
+        path.map(|AxumPath(path)| Path(path)).map_err(|rejection| Problem::invalid(rejection.body_text()))
     }
 }

@@ -20,7 +20,10 @@ use tower_http::{
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{app::App, backtest, bars, catalogue, guard, health, ingest, jobs, openapi, optimize, problem::Problem, query, scan};
+use crate::{
+    app::App, backtest, bars, catalogue, export, guard, health, history, ingest, jobs, openapi, optimize, problem::Problem, query, scan,
+    statistics,
+};
 
 /// Where everything is.
 pub const PREFIX: &str = "/api/v1/scanner";
@@ -49,6 +52,10 @@ fn paths(app: &Arc<App>) -> (Router, utoipa::openapi::OpenApi) {
     let inside = OpenApiRouter::new()
         .routes(routes!(scan::scan))
         .routes(routes!(scan::batch_scan))
+        .routes(routes!(history::scan))
+        .routes(routes!(history::scans))
+        .routes(routes!(export::export))
+        .routes(routes!(statistics::performance))
         .routes(routes!(catalogue::scanners))
         .routes(routes!(catalogue::scanner_types))
         .routes(routes!(catalogue::time_windows))
