@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::{Path, State},
-    http::HeaderMap,
-    response::Response,
-};
+use axum::{extract::State, http::HeaderMap, response::Response};
 use jiff::civil::DateTime;
 use serde::Deserialize;
 use stockscan_engine::{Argument, Engine, Query, Result, Value};
@@ -14,7 +10,7 @@ use utoipa::IntoParams;
 
 use crate::{
     app::App,
-    body::Query as AddressQuery,
+    body::{Path, Query as AddressQuery},
     given::moment,
     problem::{Answer, Problem},
     rows::{self, Rows},
@@ -67,9 +63,9 @@ pub(crate) async fn bars(
     let from = which.from.as_deref().map(|text| moment("from", text, false)).transpose()?;
     let to = which.to.as_deref().map(|text| moment("to", text, true)).transpose()?;
     if let (Some(from), Some(to)) = (from, to)
-        && from > to
+        && from >= to
     {
-        return Err(Problem::of_parameter("from", format!("from must not be after to, got {from} and {to}")));
+        return Err(Problem::of_parameter("from", format!("from must not be after to, got {from}, and {to} as the end")));
     }
     let if_empty = Problem::not_found(format!("there is no bar of '{symbol}' in the time asked for"));
     let bar_minutes = app.options.bar_minutes;

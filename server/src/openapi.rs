@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::{
     Extension,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Redirect, Response},
 };
@@ -17,6 +17,7 @@ use utoipa::openapi::OpenApi;
 use crate::{
     app::App,
     auth::{Client, Role},
+    body::Path,
     cache::Kept,
     catalogue::{OF_REQUESTS, cached, unless_known},
     given::{DATE, MOMENT},
@@ -47,7 +48,7 @@ const BINARY: [&str; 3] = [
     "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 ];
 /// Schemas of requests that name a scanner in `scanner_type` and have values of its parameters in `config`.
-const OF_SCANNERS: [&str; 1] = ["ScanRequest"];
+const OF_SCANNERS: [&str; 3] = ["ScanRequest", "BacktestRequest", "OptimizeRequest"];
 /// What the page of the description may load: what comes from here. Its script sets styles.
 const PAGE: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
                     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -229,9 +230,13 @@ pub(crate) async fn docs() -> Redirect {
     Redirect::permanent(&format!("{PREFIX}/docs/"))
 }
 
-/// `GET /docs/…`: a page that shows the description, and what it is made of. All of it is in the program.
-pub(crate) async fn page(path: Option<Path<String>>) -> Answer<Response> {
-    let path = path.map_or_else(String::new, |Path(path)| path);
+/// `GET /docs/`: a page that shows the description.
+pub(crate) async fn page() -> Answer<Response> {
+    file(Path(String::new())).await
+}
+
+/// `GET /docs/…`: what the page is made of. All of it is in the program.
+pub(crate) async fn file(Path(path): Path<String>) -> Answer<Response> {
     let config = utoipa_swagger_ui::Config::from(format!("{PREFIX}/openapi.json")).validator_url("none");
     let file = utoipa_swagger_ui::serve(&path, Arc::new(config)).map_err(|error| Problem::internal(error.to_string()))?;
     let file = file.ok_or_else(|| Problem::not_found("there is no such file"))?;

@@ -92,7 +92,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route(&format!("{PREFIX}/openapi.json"), get(served))
         .route(&format!("{PREFIX}/docs"), get(openapi::docs))
         .route(&format!("{PREFIX}/docs/"), get(openapi::page))
-        .route(&format!("{PREFIX}/docs/{{*path}}"), get(openapi::page))
+        .route(&format!("{PREFIX}/docs/{{*path}}"), get(openapi::file))
         .fallback(|| async { Problem::not_found(format!("there is no such path; {PREFIX}/docs lists all")) })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", format!("not with this method; {PREFIX}/docs lists all"))
