@@ -9,8 +9,11 @@ mod bars;
 mod body;
 mod cache;
 mod catalogue;
+mod export;
+mod given;
 mod guard;
 mod health;
+mod history;
 mod ingest;
 mod jobs;
 mod listen;
@@ -23,7 +26,10 @@ mod query;
 mod router;
 mod rows;
 mod scan;
+mod spreadsheet;
 mod statement;
+mod statistics;
+mod store;
 mod trading;
 mod work;
 
@@ -83,7 +89,10 @@ async fn run(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
         let deadline = std::time::Instant::now() + grace;
         ending.jobs.end(deadline) && ending.market.close(deadline)
     });
-    let closed = closed.await;
+    let (closed, not_stored) = tokio::join!(closed, app.store.flush(grace));
+    if not_stored > 0 {
+        tracing::error!(scans = not_stored, "scans could not be stored before the end");
+    }
     if !closed.unwrap_or(false) {
         tracing::warn!("a query was still running at the end");
     }
