@@ -294,7 +294,7 @@ impl Check<'_> {
         let named = |key: &str| part.get(key).and_then(Json::as_str).filter(|name| !name.is_empty()).map(folded);
         let path: Vec<String> = ["catalog_name", "schema_name", "table_name"].into_iter().filter_map(named).collect();
         // What is longer has lost something on the way here.
-        let is_whole = part["qualified_name"]["path"].as_array().is_some_and(|whole| whole.len() == path.len());
+        let is_whole = part.get("qualified_name").and_then(|name| name["path"].as_array()).is_some_and(|whole| whole.len() == path.len());
         let is_own = matches!(&path[..], [name] if scope.contains(name));
         if is_whole && (is_own || self.catalogue.has_relation(&path)) {
             return Ok(());
@@ -410,7 +410,7 @@ mod tests {
                 "CREATE TABLE bars AS FROM demo_bars(symbols := 2, sessions := 3); CREATE VIEW daily AS SELECT symbol, ts::DATE AS d FROM bars; \
                  CREATE SCHEMA other; CREATE TABLE other.\"x.parquet\" (i INTEGER); CREATE SEQUENCE ids; \
                  CREATE MACRO doubled(x) AS 2 * x; CREATE MACRO twice(x) AS doubled(doubled(x)); \
-                 CREATE MACRO liquid(n) AS TABLE SELECT symbol FROM bars GROUP BY symbol HAVING sum(volume) > n; \
+                 CREATE MACRO liquid(n) AS TABLE SELECT v.symbol FROM (SELECT symbol, sum(volume) AS volume FROM bars GROUP BY symbol) AS v WHERE v.volume > n; \
                  CREATE MACRO run(t) AS TABLE FROM query(t); CREATE MACRO any_relation(t) AS TABLE FROM query_table(t); \
                  CREATE MACRO scan_run(scan_date, t := 'SELECT 1') AS TABLE FROM query(t); \
                  CREATE MACRO ids_next() AS nextval('ids'); CREATE MACRO indirect() AS ids_next(); \

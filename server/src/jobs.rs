@@ -17,7 +17,7 @@ use std::{
 };
 
 use axum::{
-    extract::{Path, State},
+    extract::State,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -33,7 +33,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::App,
     backtest,
-    body::Query,
+    body::{Path, Query},
     market::{Access, Market},
     optimize,
     options::Options,

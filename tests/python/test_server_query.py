@@ -125,9 +125,9 @@ def make_market(folder: Path) -> Path:
         connection.execute("CREATE MACRO run(t) AS TABLE FROM query(t)")
         connection.execute("CREATE MACRO scan_run(scan_date, t := 'SELECT 1') AS TABLE FROM query(t)")
         connection.execute("CREATE MACRO setting(x) AS current_setting(x)")
-        connection.execute("CREATE MACRO abs(x) AS nextval('ids')")
+        connection.execute("CREATE MACRO sinh(x) AS nextval('ids')")
         connection.execute("CREATE MACRO halved(x) AS x / 2")
-        connection.execute("CREATE MACRO liquid(n) AS TABLE SELECT symbol FROM bars GROUP BY symbol HAVING sum(volume) > n")
+        connection.execute("CREATE MACRO liquid(n) AS TABLE SELECT v.symbol FROM (SELECT symbol, sum(volume) AS volume FROM bars GROUP BY symbol) AS v WHERE v.volume > n")
         connection.execute(f"CREATE VIEW leak AS SELECT * FROM read_text('{folder}/secret.txt')")
         connection.execute("CREATE VIEW closes AS SELECT symbol, ts, close FROM bars")
         connection.execute("CREATE TYPE mood AS ENUM ('calm', 'wild')")
@@ -241,9 +241,9 @@ REFUSED = [
     "SUMMARIZE (WITH x AS (DELETE FROM bars RETURNING *) FROM x)",
     "SELECT nextval('ids')",
     "SELECT setval('ids', 5)",
-    "SELECT abs(-1)",
-    "SELECT main.abs(-1)",
-    "SELECT market.main.abs(-1)",
+    "SELECT sinh(-1)",
+    "SELECT main.sinh(-1)",
+    "SELECT market.main.sinh(-1)",
     "SELECT list_transform(range(3), lambda x: nextval('ids'))",
     "SELECT list_aggregate([1], 'combine_aggr')",
     "SELECT 'ids'.nextval()",
@@ -371,7 +371,7 @@ def test_a_statement_that_could_do_more_than_read_is_refused(server, sql):
 def test_it_is_said_what_is_wrong_and_where(server):
     assert "did you mean 'bars'" in server.problem("FROM brs")["detail"]
     assert "DELETE is not allowed" in server.problem("WITH x AS (DELETE FROM bars RETURNING *) FROM x")["detail"]
-    assert "line 2, column 1" in server.problem("SELECT 1\nFRM bars x y")["detail"]
+    assert "\"bars\" (line 2, column 5)" in server.problem("SELECT 1\nFRM bars x y")["detail"]
     assert "of my own" in server.problem("SELECT error('of my own')")["detail"]
     assert "min_price" in server.problem("FROM scan_breakout('2025-01-15', min_price := -1)")["detail"]
     assert "reads a file" in server.problem("FROM leak")["detail"]
@@ -401,13 +401,13 @@ def test_the_rows_are_those_of_the_database(server, folder):
         "SELECT symbol, count(*) AS n, max(close) AS c FROM bars GROUP BY symbol ORDER BY symbol",
         "SELECT * FROM (SELECT symbol, ts, close, lag(close) OVER (PARTITION BY symbol ORDER BY ts) AS before FROM bars) ORDER BY ALL LIMIT 100",
         "SELECT b.symbol, c.close FROM bars AS b JOIN closes AS c USING (symbol, ts) ORDER BY ALL LIMIT 10",
-        "FROM scan_breakout('2025-01-15', max_results_per_day := 50, min_price := 1) ORDER BY ALL",
-        "FROM scan_gap('2024-12-20', end_date := '2025-01-15') ORDER BY ALL",
-        "WITH found AS (FROM scan_gap('2024-12-20', end_date := '2025-01-15')) FROM outcomes('found') ORDER BY ALL",
+        "FROM scan_breakout('2025-01-15', max_results_per_day := 50, min_price := 1) ORDER BY symbol",
+        "FROM scan_gap('2024-12-20', end_date := '2025-01-15') ORDER BY scan_date, symbol",
+        "WITH found AS (FROM scan_gap('2024-12-20', end_date := '2025-01-15')) FROM outcomes('found') ORDER BY scan_date, symbol",
         "SELECT trades, round(hit_rate_pct, 6) AS h FROM backtest_summary('gap', '2024-12-20', '2025-01-15')",
-        "FROM liquid(1000) ORDER BY ALL",
-        "SELECT scanner FROM scanners() WHERE is_built_in ORDER BY ALL",
-        "SUMMARIZE closes",
+        "FROM liquid(1000) ORDER BY symbol",
+        "SELECT scanner FROM scanners() WHERE is_built_in ORDER BY scanner",
+        "SELECT column_name, min, max, count FROM (SUMMARIZE closes)",
     ]
     compared = 0
     with connect(folder / "market.duckdb", read_only=True) as connection:
@@ -462,7 +462,7 @@ def test_what_is_left_out_is_marked(server):
     answer = server.rows("SELECT range AS i FROM range(150000)")
     assert (answer["row_count"], answer["truncated"], answer["rows"][-1]) == (100_000, True, {"i": 99_999})
     # 64 MiB are 64 rows of a little less than 1 MiB, with what else an array takes.
-    status, headers, body = server.query("SELECT repeat('x', 1000000) AS x FROM range(1000)", accept="application/x-ndjson")
+    status, headers, body = server.query("SELECT repeat('x', 1000000) AS x FROM range(200)", accept="application/x-ndjson")
     assert (status, headers["stockscan-truncated"]) == (200, "true")
     assert 60 <= len(body.splitlines()) <= 67
     _, headers, _ = server.query("SELECT 1", accept="text/csv")
@@ -547,8 +547,12 @@ def test_bombs_at_the_same_time_leave_the_others_alone(server):
 def test_a_statement_that_is_too_long_is_refused(server):
     status, _, body = server.query("SELECT '" + "x" * 70_000 + "'")
     assert (status, json.loads(body)["error"]) == (413, "too_large")
-    status, _, _ = server.query("SELECT '" + "x" * 10_000_000 + "'")
-    assert status == 413
+    try:
+        status, _, _ = server.query("SELECT '" + "x" * 10_000_000 + "'")
+        assert status == 413
+    except (BrokenPipeError, ConnectionResetError):
+        # It was refused, and the connection closed, before all of it was sent.
+        pass
 
 
 def test_what_is_no_request_is_refused(server):
