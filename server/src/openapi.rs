@@ -89,7 +89,7 @@ fn complete(operation: &mut Value) {
     let has_body = operation.get("requestBody").is_some();
     let Some(responses) = operation["responses"].as_object_mut() else { return };
     let mut has_formats = false;
-    for content in responses.values_mut().filter_map(|response| response["content"].as_object_mut()) {
+    for content in responses.values_mut().filter_map(|response| response.get_mut("content")?.as_object_mut()) {
         has_formats |= content.len() > 1;
         for name in BINARY {
             if let Some(binary) = content.get_mut(name) {
