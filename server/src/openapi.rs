@@ -176,6 +176,11 @@ fn with_scanners(document: &Value, app: &App, engine: &Engine, scanners: &[Scann
             own["description"] = format!("{} {}", schema["description"].as_str().unwrap_or_default(), scanner.title).trim().into();
             own["properties"]["scanner_type"]["enum"] = json!([scanner.name]);
             own["properties"]["scanner_type"]["example"] = scanner.name.clone().into();
+            if let Some(grid) = own["properties"].get_mut("grid") {
+                grid["minProperties"] = 1.into();
+                grid["additionalProperties"] =
+                    json!({"type": "array", "minItems": 1, "items": {"type": ["number", "string", "boolean", "null"]}});
+            }
             let config = json!({"$ref": format!("#/components/schemas/{title}Config")});
             own["properties"]["config"] = json!({"oneOf": [config, {"type": "null"}]});
             kinds.entry(*base).or_insert(json!({}))[&scanner.name] = format!("#/components/schemas/{name}").into();

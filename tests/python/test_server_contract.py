@@ -89,7 +89,7 @@ def schemathesis_run(server: Server, folder: Path, *options, more="") -> str:
 
 def test_schemathesis_finds_no_failure(market_folder):
     # Its backtests are as long as they like, so that what it does not wait for is ended.
-    with Server(market_folder, "--job-timeout", 5, "--grace", 5) as server:
+    with Server(market_folder, "--enable-query", "--job-timeout", 5, "--grace", 5) as server:
         count = len(operations(server.get("/openapi.json").json()))
         said = schemathesis_run(server, market_folder, "--max-examples", "40")
         assert f"Operations: {count} selected / {count} total" in re.sub(r" +", " ", said), said
