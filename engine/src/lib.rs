@@ -24,7 +24,7 @@ pub use duckdb::{
 };
 pub use error::{Error, Result, nearest};
 pub use funnel::{Funnel, Step};
-pub use ingest::{IngestReport, Label, Layout, Progress, Rejected, is_bar_file};
+pub use ingest::{Format, IngestReport, Label, Layout, Progress, Rejected, Staged, is_bar_file};
 pub use open::{Engine, Location, Options, created, opening_failed};
 pub use own_scanners::{Finding, is_built_in, is_scanner_name};
 pub use query::{Flow, Query};

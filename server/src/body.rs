@@ -1,12 +1,17 @@
-//! Bodies of requests and queries of addresses, whose mistakes become problem details.
+//! Bodies of requests, and queries and parts of addresses, whose mistakes become problem details.
+
+use std::time::Duration;
 
 use axum::{
-    extract::{FromRequest, FromRequestParts, Query as AxumQuery, Request},
+    extract::{FromRequest, FromRequestParts, Path as AxumPath, Query as AxumQuery, Request},
     http::{StatusCode, header, request::Parts},
 };
 use serde::de::DeserializeOwned;
 
 use crate::problem::Problem;
+
+/// So long a client has for a body of JSON.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A body of JSON.
 pub(crate) struct Body<T>(pub(crate) T);
@@ -21,9 +26,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             let detail = "Content-Type: expected application/json";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
         }
-        let bytes = axum::body::Bytes::from_request(request, state).await.map_err(|rejection| of_body(rejection.status()))?;
+        let bytes = tokio::time::timeout(PATIENCE, axum::body::Bytes::from_request(request, state)).await;
+        let bytes = bytes.map_err(|_| slow())?.map_err(|rejection| of_body(rejection.status()))?;
         serde_json::from_slice(&bytes).map(Body).map_err(|error| Problem::invalid(format!("the body is not what is expected: {error}")))
     }
+}
+
+fn slow() -> Problem {
+    let detail = format!("the body did not come within {} s", PATIENCE.as_secs());
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail)
 }
 
 /// What it means that a body could not be read.
@@ -43,5 +54,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Query<T>, Problem> {
         let query = AxumQuery::<T>::from_request_parts(parts, state).await;
         query.map(|AxumQuery(query)| Query(query)).map_err(|rejection| Problem::invalid(rejection.body_text()))
+    }
+}
+
+/// The parts of a path.
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Path<T>, Problem> {
+        let path = AxumPath::<T>::from_request_parts(parts, state).await;
+        path.map(|AxumPath(path)| Path(path)).map_err(|rejection| Problem::invalid(rejection.body_text()))
     }
 }

@@ -1,6 +1,7 @@
 //! Stockscan over HTTP: REST, WebSocket and server-sent events. Everything is asked of SQL through the engine; this checks who asks, binds what
 //! is given, and streams what comes back.
 
+mod allowed;
 mod app;
 mod auth;
 mod backtest;
@@ -8,8 +9,12 @@ mod bars;
 mod body;
 mod cache;
 mod catalogue;
+mod export;
+mod given;
 mod guard;
 mod health;
+mod history;
+mod ingest;
 mod jobs;
 mod listen;
 mod market;
@@ -21,6 +26,10 @@ mod query;
 mod router;
 mod rows;
 mod scan;
+mod spreadsheet;
+mod statement;
+mod statistics;
+mod store;
 mod trading;
 mod work;
 
@@ -29,7 +38,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 pub use auth::{Key, Keys, Role};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 pub use options::Options;
+pub use query::RUN_STATEMENT;
 pub use router::PREFIX;
+pub use statement::run_statement;
 use stockscan_engine::{Error, Result};
 use tokio::{net::TcpListener, runtime};
 
@@ -69,37 +80,49 @@ async fn run(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
     let app =
         tokio::task::spawn_blocking(move || App::new(options, metrics)).await.map_err(|error| Error::Database(error.to_string()))??;
     let router = router::router(&app);
+    // From now on a signal ends the server, and not just the process.
+    let told = told_to_end()?;
     ready(address)?;
     tokio::spawn(tidy(Arc::clone(&app)));
-    tokio::spawn(end(Arc::clone(&app)));
+    tokio::spawn({
+        let app = Arc::clone(&app);
+        async move {
+            told.await;
+            tracing::info!("shutting down");
+            app.end();
+        }
+    });
     listen::serve(&app, listener, router).await;
     let ending = Arc::clone(&app);
     let closed = tokio::task::spawn_blocking(move || {
         let deadline = std::time::Instant::now() + grace;
         ending.jobs.end(deadline) && ending.market.close(deadline)
     });
-    let closed = closed.await;
+    let (closed, not_stored) = tokio::join!(closed, app.store.flush(grace));
+    if not_stored > 0 {
+        tracing::error!(scans = not_stored, "scans could not be stored before the end");
+    }
     if !closed.unwrap_or(false) {
         tracing::warn!("a query was still running at the end");
     }
     Ok(())
 }
 
-/// Ends the server when the process is told to.
-async fn end(app: Arc<App>) {
-    let interrupted = tokio::signal::ctrl_c();
+/// Waits until the process is told to end.
+fn told_to_end() -> Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     {
-        let terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
-        match terminated {
-            Ok(mut terminated) => tokio::select! { _ = interrupted => {}, _ = terminated.recv() => {} },
-            Err(_) => drop(interrupted.await),
-        }
+        use tokio::signal::unix::{SignalKind, signal};
+        let (mut interrupted, mut terminated) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(async move {
+            tokio::select! { _ = interrupted.recv() => {}, _ = terminated.recv() => {} }
+        })
     }
     #[cfg(not(unix))]
-    drop(interrupted.await);
-    tracing::info!("shutting down");
-    app.end();
+    {
+        let mut interrupted = tokio::signal::windows::ctrl_c()?;
+        Ok(async move { drop(interrupted.recv().await) })
+    }
 }
 
 async fn tidy(app: Arc<App>) {

@@ -111,7 +111,7 @@ impl Problem {
     /// The same of a scanner.
     #[must_use]
     pub fn with_scanner(self, scanner: &str) -> Problem {
-        Problem { scanner_type: Some(scanner.to_owned()), ..self }
+        Problem { scanner_type: Some(shortened(scanner, 100)), ..self }
     }
 }
 
@@ -193,15 +193,28 @@ fn refused_parameter(text: &str) -> Option<String> {
     if let Some(rest) = text.strip_prefix("config has no key '") {
         return rest.split('\'').next().map(str::to_owned);
     }
-    let (function, rest) = text.split_once(": ")?;
     let is_name =
         |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    let rest = text.split_once(": ").filter(|(function, _)| is_name(function)).map_or(text, |(_, rest)| rest);
     let (name, rule) = rest.split_once(' ')?;
-    (is_name(function) && is_name(name) && (rule.starts_with("must") || rule.starts_with("expects"))).then(|| name.to_owned())
+    // With its value: `scan_breakout: cutoff_time (00:00) is earlier than …`.
+    let has_value = rule.starts_with('(');
+    (is_name(name) && (has_value || rule.starts_with("must ") || rule.starts_with("expects "))).then(|| name.to_owned())
+}
+
+/// The beginning and the end of a text, so that an error is no echo of what was sent.
+fn shortened(text: &str, most: usize) -> String {
+    let letters: Vec<char> = text.chars().collect();
+    if letters.len() <= most {
+        return text.to_owned();
+    }
+    let half = most / 2;
+    letters[..half].iter().chain(&['…']).chain(&letters[letters.len() - half..]).collect()
 }
 
 impl IntoResponse for Problem {
     fn into_response(mut self) -> Response {
+        self.detail = shortened(&self.detail, 2000);
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let for_the_log = self.for_the_log.take();
         let retry_after = self.retry_after;
@@ -210,6 +223,9 @@ impl IntoResponse for Problem {
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response.extensions_mut().insert(Told { detail, for_the_log });
         response

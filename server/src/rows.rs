@@ -32,8 +32,10 @@ use crate::{
 
 /// Size of the pieces that are sent.
 const PIECE: usize = 64 << 10;
-/// So many pieces wait for a slow client before its query waits as well.
+/// So many pieces wait for a slow client before its query waits as well,
 const PIECES: usize = 4;
+/// but not longer than this for any of them: what it holds, others wait for.
+const SILENCE: Duration = Duration::from_secs(20);
 
 /// The formats of rows, the first of which is sent where any will do.
 pub(crate) const ROWS: [Format; 5] = [Format::Json, Format::Ndjson, Format::Csv, Format::Arrow, Format::Parquet];
@@ -211,7 +213,8 @@ impl Pieces {
             return Ok(());
         }
         let piece = Bytes::from(std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE)));
-        let sent = self.runtime.block_on(tokio::time::timeout_at(self.deadline.into(), self.sender.send(Ok(piece))));
+        let until = self.deadline.min(Instant::now() + SILENCE);
+        let sent = self.runtime.block_on(tokio::time::timeout_at(until.into(), self.sender.send(Ok(piece))));
         match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(io::ErrorKind::BrokenPipe.into()),

@@ -56,13 +56,13 @@ macro_rules! trading_request {
             #[schema(format = Date, example = "2025-01-15")]
             pub(crate) end_date: Option<String>,
             /// Time of day up to which bars are seen, and from which on trades are entered, exchange time; without it the scanner's own.
-            #[schema(example = "09:50", pattern = r"^(([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?|24:00(:00)?)$")]
+            #[schema(example = "09:50", format = "time-of-day")]
             pub(crate) cutoff_time: Option<String>,
             /// Start of regular hours, exchange time; bars that start earlier are left out.
-            #[schema(pattern = r"^(([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?|24:00(:00)?)$")]
+            #[schema(format = "time-of-day")]
             pub(crate) session_start: Option<String>,
             /// End of regular hours, exchange time; bars that end later are left out.
-            #[schema(pattern = r"^(([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?|24:00(:00)?)$")]
+            #[schema(format = "time-of-day")]
             pub(crate) session_end: Option<String>,
             /// Only these symbols.
             #[schema(min_items = 1)]
@@ -74,7 +74,7 @@ macro_rules! trading_request {
             #[schema(pattern = "^(long|short)$", example = "long")]
             pub(crate) direction: Option<String>,
             /// Trades are closed by this time of day, exchange time; without it 15:15, with daily bars 24:00.
-            #[schema(example = "15:15", pattern = r"^(([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?|24:00(:00)?)$")]
+            #[schema(example = "15:15", format = "time-of-day")]
             pub(crate) exit_time: Option<String>,
             /// Trades are closed so many sessions after that of their entry; without it 0.
             #[schema(minimum = 0, maximum = 250)]
@@ -92,7 +92,7 @@ macro_rules! trading_request {
             #[schema(minimum = 0, maximum = 1000)]
             pub(crate) slippage_bps: Option<f64>,
             /// What there is at first; without it 100000.
-            #[schema(minimum = 1, maximum = 1_000_000_000_000)]
+            #[schema(minimum = 1, maximum = 1_000_000_000_000.0)]
             pub(crate) initial_capital: Option<f64>,
             /// How many trades may be open at the same time; without it 3.
             #[schema(minimum = 1, maximum = 10_000)]
@@ -113,6 +113,7 @@ pub(crate) use trading_request;
 /// # Errors
 /// 400.
 pub(crate) fn read<T: DeserializeOwned>(given: &Map<String, JsonValue>) -> Answer<T> {
+    let given = &given.iter().map(|(name, value)| (name.clone(), plain(value))).collect::<Map<String, JsonValue>>();
     let error = match serde_json::from_value::<T>(JsonValue::Object(given.clone())) {
         Ok(request) => return Ok(request),
         Err(error) => error.to_string(),
@@ -140,6 +141,13 @@ pub(crate) fn read<T: DeserializeOwned>(given: &Map<String, JsonValue>) -> Answe
     Err(Problem::invalid(format!("the body is not what is expected: {error}")))
 }
 
+/// A whole number as one: in JSON 5.0 is no other than 5.
+#[expect(clippy::cast_possible_truncation, reason = "only where it is exact")]
+fn plain(value: &JsonValue) -> JsonValue {
+    let whole = value.as_f64().filter(|number| value.is_f64() && number.fract() == 0.0 && number.abs() < 9e15);
+    whole.map_or_else(|| value.clone(), |number| JsonValue::from(number as i64))
+}
+
 /// What is said of a type that is not the expected one.
 fn in_words(error: &str) -> String {
     let types = [
@@ -160,6 +168,12 @@ pub(crate) fn test(engine: &Engine, options: &Options, given: &Map<String, JsonV
     let text = |name: &str| given.get(name).and_then(JsonValue::as_str).map(str::to_owned);
     let value = |value: &JsonValue| Argument::Value(value_of_json(value));
     let scanner = text("scanner_type").unwrap_or_default();
+    for name in ["start_date", "end_date"] {
+        text(name).map(|text| crate::given::date(name, &text)).transpose()?;
+    }
+    for name in ["cutoff_time", "session_start", "session_end", "exit_time"] {
+        text(name).map(|text| crate::given::time_of_day(name, &text)).transpose()?;
+    }
     let config = given.get("config").and_then(JsonValue::as_object).cloned().unwrap_or_default();
     if !config.is_empty() {
         let function = engine.scanner_function(&scanner)?;
