@@ -13,6 +13,7 @@ mod listen;
 mod market;
 mod openapi;
 mod options;
+mod presence;
 mod problem;
 mod query;
 mod router;
@@ -20,11 +21,16 @@ mod rows;
 mod scan;
 mod work;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 pub use auth::{Key, Keys, Role};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 pub use options::Options;
+pub use presence::{Announced, announced};
 pub use router::PREFIX;
 use stockscan_engine::{Error, Result};
 use tokio::{net::TcpListener, runtime};
@@ -66,15 +72,30 @@ async fn run(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
         tokio::task::spawn_blocking(move || App::new(options, metrics)).await.map_err(|error| Error::Database(error.to_string()))??;
     let router = router::router(&app);
     ready(address)?;
+    let presence = app.market.file().map(|file| presence::Presence::announce(file, address));
+    if let Some(Err(error)) = &presence {
+        tracing::warn!(%error, "the address cannot be noted beside the database, so that commands that find it locked do not know whom to ask");
+    }
+    tokio::spawn(say_if_locked(Arc::clone(&app)));
     tokio::spawn(tidy(Arc::clone(&app)));
     tokio::spawn(end(Arc::clone(&app)));
     listen::serve(&app, listener, router).await;
+    drop(presence);
     let market = Arc::clone(&app.market);
-    let closed = tokio::task::spawn_blocking(move || market.close(std::time::Instant::now() + grace)).await;
+    let closed = tokio::task::spawn_blocking(move || market.close(Instant::now() + grace)).await;
     if !closed.unwrap_or(false) {
         tracing::warn!("a query was still running at the end");
     }
     Ok(())
+}
+
+/// Says at the start that another process has the database.
+async fn say_if_locked(app: Arc<App>) {
+    let market = Arc::clone(&app.market);
+    let look = tokio::task::spawn_blocking(move || market.read(Instant::now() + Duration::from_millis(200)).map(drop));
+    if let Ok(Err(error @ Error::Locked { .. })) = look.await {
+        tracing::warn!("{error}. Until then requests are answered with 503");
+    }
 }
 
 /// Ends the server when the process is told to.
