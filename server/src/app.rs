@@ -18,6 +18,8 @@ use crate::{
     auth::Keys,
     cache::Cache,
     guard::Limits,
+    jobs::Jobs,
+    ingest::Ingest,
     market::Market,
     options::Options,
     rows::Observer,
@@ -37,6 +39,8 @@ pub struct App {
     pub(crate) cache: Cache,
     pub(crate) keys: Keys,
     pub(crate) limits: Limits,
+    pub(crate) jobs: Arc<Jobs>,
+    pub(crate) ingest: Ingest,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) started: Instant,
     /// Cancelled when the server is to end.
@@ -50,12 +54,16 @@ impl App {
     pub(crate) fn new(options: Options, metrics: PrometheusHandle) -> Result<Arc<App>> {
         let market = Market::new(options.database.clone(), options.enable_query)?;
         let workers = Arc::new(Workers::new(Arc::clone(&market), options.workers, LONGEST_LINE));
+        let ingest = Ingest::new(&market)?;
         let keys = Keys::load(&options.keys)?;
+        let jobs = Jobs::start(&options, &market)?;
         Ok(Arc::new(App {
+            jobs,
             market,
             workers,
             cache: Cache::new(),
             limits: Limits::new(options.rate_limit),
+            ingest,
             keys,
             metrics,
             started: Instant::now(),

@@ -3,15 +3,19 @@
 
 mod app;
 mod auth;
+mod backtest;
 mod bars;
 mod body;
 mod cache;
 mod catalogue;
 mod guard;
 mod health;
+mod jobs;
+mod ingest;
 mod listen;
 mod market;
 mod openapi;
+mod optimize;
 mod options;
 mod presence;
 mod problem;
@@ -19,6 +23,7 @@ mod query;
 mod router;
 mod rows;
 mod scan;
+mod trading;
 mod work;
 
 use std::{
@@ -81,8 +86,12 @@ async fn run(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
     tokio::spawn(end(Arc::clone(&app)));
     listen::serve(&app, listener, router).await;
     drop(presence);
-    let market = Arc::clone(&app.market);
-    let closed = tokio::task::spawn_blocking(move || market.close(Instant::now() + grace)).await;
+    let ending = Arc::clone(&app);
+    let closed = tokio::task::spawn_blocking(move || {
+        let deadline = Instant::now() + grace;
+        ending.jobs.end(deadline) && ending.market.close(deadline)
+    });
+    let closed = closed.await;
     if !closed.unwrap_or(false) {
         tracing::warn!("a query was still running at the end");
     }

@@ -173,6 +173,16 @@ impl Market {
         self.enter(Use::AdHoc, deadline)
     }
 
+    /// A connection to the same instance of DuckDB, apart from the file: it does not keep it from being let go.
+    ///
+    /// # Errors
+    /// What DuckDB says.
+    pub fn beside(&self) -> Result<Engine> {
+        let engine = self.lock().ours.try_clone()?;
+        engine.connection().execute_batch("USE memory")?;
+        Ok(engine)
+    }
+
     /// Whether bars cannot be taken in.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
@@ -216,6 +226,12 @@ impl Market {
             *self.version.lock().unwrap_or_else(PoisonError::into_inner) = Some((file, data.clone()));
         }
         Ok(data)
+    }
+
+    /// Whether somebody who takes bars in has waited for so long for those to be done who only read.
+    #[must_use]
+    pub fn writer_waits(&self, time: Duration) -> bool {
+        self.lock().wanted.is_some_and(|(wanted, since)| wanted == Use::Write && since.elapsed() >= time)
     }
 
     /// How many use it at the moment, and whether the file is attached.

@@ -21,7 +21,7 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::{app::App, bars, catalogue, guard, health, problem::Problem, scan};
+use crate::{app::App, backtest, bars, catalogue, guard, health, ingest, jobs, optimize, problem::Problem, scan};
 
 /// Where everything is.
 pub const PREFIX: &str = "/api/v1/scanner";
@@ -35,6 +35,7 @@ const LARGEST_BODY: usize = 1 << 20;
     tags(
         (name = "scans", description = "Scan, and find scans again."),
         (name = "catalogue", description = "What there is to scan with."),
+        (name = "jobs", description = "Backtest and optimise, which may take a while."),
         (name = "market", description = "The data."),
         (name = "configuration", description = "What is assumed where a request says nothing."),
         (name = "server", description = "The server itself."),
@@ -56,6 +57,12 @@ fn paths(app: &Arc<App>) -> (Router, utoipa::openapi::OpenApi) {
         .routes(routes!(catalogue::default_configuration))
         .routes(routes!(catalogue::validate))
         .routes(routes!(bars::bars))
+        .routes(routes!(backtest::backtest))
+        .routes(routes!(optimize::optimize))
+        .routes(routes!(jobs::list))
+        .routes(routes!(jobs::get, jobs::delete))
+        .routes(routes!(jobs::result))
+        .routes(routes!(ingest::ingest_bars))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics));
