@@ -11,20 +11,13 @@ use std::{
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use stockscan_configuration::Configuration;
-use stockscan_engine::{Engine, Parameter, Result, is_built_in};
+use stockscan_engine::{Engine, Error, Parameter, Result, is_built_in};
+use stockscan_state::{Outcome, Record, Results, SERVER, Scan, State};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::Keys,
-    cache::Cache,
-    guard::Limits,
-    jobs::Jobs,
-    ingest::Ingest,
-    market::Market,
-    options::Options,
-    rows::Observer,
-    scan::{Prepared, Scanned},
-    work::Workers,
+    auth::Keys, cache::Cache, guard::Limits, ingest::Ingest, jobs::Jobs, market::Market, options::Options, rows::Observer, scan::Prepared,
+    store::Store, work::Workers,
 };
 
 /// The longest line in front of the workers.
@@ -37,6 +30,7 @@ pub struct App {
     pub(crate) market: Arc<Market>,
     pub(crate) workers: Arc<Workers>,
     pub(crate) cache: Cache,
+    pub(crate) store: Store,
     pub(crate) keys: Keys,
     pub(crate) limits: Limits,
     pub(crate) jobs: Arc<Jobs>,
@@ -52,7 +46,7 @@ pub struct App {
 
 impl App {
     pub(crate) fn new(options: Options, metrics: PrometheusHandle) -> Result<Arc<App>> {
-        let market = Market::new(options.database.clone(), options.enable_query)?;
+        let market = Market::new(options.database.clone())?;
         let workers = Arc::new(Workers::new(Arc::clone(&market), options.workers, LONGEST_LINE));
         let ingest = Ingest::new(&market)?;
         let keys = Keys::load(&options.keys)?;
@@ -62,6 +56,7 @@ impl App {
             market,
             workers,
             cache: Cache::new(),
+            store: Store::open(State::new(&options.state))?,
             limits: Limits::new(options.rate_limit),
             ingest,
             keys,
@@ -98,9 +93,38 @@ impl App {
     }
 
     /// Takes note of a scan that has ended.
-    pub(crate) fn record(&self, prepared: Prepared, outcome: Result<Scanned>) -> Result<Recorded> {
-        let scanned = outcome?;
-        Ok(Recorded { prepared, body: scanned.body })
+    pub(crate) fn record(&self, prepared: &Prepared, scan_id: String, elapsed: Duration, outcome: Result<Results>) -> Result<Record> {
+        match outcome.and_then(|results| results.compacted()) {
+            Ok(results) => {
+                let record = self.scan(prepared, &scan_id, elapsed, Outcome::Done(&results));
+                self.store.record(record.clone());
+                Ok(record)
+            }
+            Err(error) => {
+                self.record_failure(prepared, &scan_id, elapsed, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes note of a scan that has failed.
+    fn record_failure(&self, prepared: &Prepared, scan_id: &str, elapsed: Duration, error: &Error) {
+        let told = match error {
+            // Whoever stops a query does not tell it why.
+            Error::Interrupted if elapsed >= self.allowed() => &Error::Timeout(self.allowed()),
+            // The client has left.
+            Error::Output(_) => &Error::Interrupted,
+            other => other,
+        };
+        let (kind, text) = (told.kind(), told.to_string());
+        self.store.record(self.scan(prepared, scan_id, elapsed, Outcome::Failed { kind, text: &text }));
+    }
+
+    fn scan(&self, prepared: &Prepared, scan_id: &str, elapsed: Duration, outcome: Outcome<'_>) -> Record {
+        let database =
+            self.market.file().map(|file| std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf()).display().to_string());
+        let (database, data_version) = (database.as_deref(), prepared.data_version.as_deref());
+        Scan { scan_id, command: SERVER, call: &prepared.call, database, data_version, elapsed, outcome }.record()
     }
 
     /// Whether the server is about to end.
@@ -114,30 +138,18 @@ impl App {
     }
 }
 
-/// A scan that has ended well.
-pub(crate) struct Recorded {
-    pub(crate) prepared: Prepared,
-    pub(crate) body: String,
-}
-
 /// Takes note of a scan whose rows are sent as they come.
 pub(crate) struct Recording {
     app: Arc<App>,
     scan_id: String,
     started: Instant,
     prepared: Arc<Mutex<Option<Prepared>>>,
-    results: stockscan_state::Results,
+    results: Results,
 }
 
 impl Recording {
     pub(crate) fn new(app: &Arc<App>, scan_id: String) -> Recording {
-        Recording {
-            app: Arc::clone(app),
-            scan_id,
-            started: Instant::now(),
-            prepared: Arc::default(),
-            results: stockscan_state::Results::default(),
-        }
+        Recording { app: Arc::clone(app), scan_id, started: Instant::now(), prepared: Arc::default(), results: Results::default() }
     }
 
     /// Where the scan is put once it is known.
@@ -157,9 +169,11 @@ impl Observer for Recording {
 
     fn end(self, outcome: &Result<()>) {
         let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(prepared) = prepared.filter(|_| outcome.is_ok()) else { return };
-        let scanned = Scanned { scan_id: self.scan_id, body: String::new(), results: self.results, elapsed: self.started.elapsed() };
-        // Its rows are out already.
-        let _ = self.app.record(prepared, Ok(scanned));
+        // Without it there was no scan.
+        let Some(prepared) = prepared else { return };
+        match outcome {
+            Ok(()) => drop(self.app.record(&prepared, self.scan_id, self.started.elapsed(), Ok(self.results))),
+            Err(error) => self.app.record_failure(&prepared, &self.scan_id, self.started.elapsed(), error),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Stockscan over HTTP: REST, WebSocket and server-sent events. Everything is asked of SQL through the engine; this checks who asks, binds what
 //! is given, and streams what comes back.
 
+mod allowed;
 mod app;
 mod auth;
 mod backtest;
@@ -8,10 +9,12 @@ mod bars;
 mod body;
 mod cache;
 mod catalogue;
+mod export;
 mod guard;
 mod health;
-mod jobs;
+mod history;
 mod ingest;
+mod jobs;
 mod listen;
 mod market;
 mod openapi;
@@ -23,6 +26,10 @@ mod query;
 mod router;
 mod rows;
 mod scan;
+mod spreadsheet;
+mod statement;
+mod statistics;
+mod store;
 mod trading;
 mod work;
 
@@ -36,7 +43,9 @@ pub use auth::{Key, Keys, Role};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 pub use options::Options;
 pub use presence::{Announced, announced};
+pub use query::RUN_STATEMENT;
 pub use router::PREFIX;
+pub use statement::run_statement;
 use stockscan_engine::{Error, Result};
 use tokio::{net::TcpListener, runtime};
 
@@ -91,7 +100,10 @@ async fn run(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
         let deadline = Instant::now() + grace;
         ending.jobs.end(deadline) && ending.market.close(deadline)
     });
-    let closed = closed.await;
+    let (closed, not_stored) = tokio::join!(closed, app.store.flush(grace));
+    if not_stored > 0 {
+        tracing::error!(scans = not_stored, "scans could not be stored before the end");
+    }
     if !closed.unwrap_or(false) {
         tracing::warn!("a query was still running at the end");
     }

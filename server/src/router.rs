@@ -21,7 +21,9 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::{app::App, backtest, bars, catalogue, guard, health, ingest, jobs, optimize, problem::Problem, scan};
+use crate::{
+    app::App, backtest, bars, catalogue, export, guard, health, history, ingest, jobs, optimize, problem::Problem, query, scan, statistics,
+};
 
 /// Where everything is.
 pub const PREFIX: &str = "/api/v1/scanner";
@@ -37,6 +39,7 @@ const LARGEST_BODY: usize = 1 << 20;
         (name = "catalogue", description = "What there is to scan with."),
         (name = "jobs", description = "Backtest and optimise, which may take a while."),
         (name = "market", description = "The data."),
+        (name = "query", description = "Ask in SQL."),
         (name = "configuration", description = "What is assumed where a request says nothing."),
         (name = "server", description = "The server itself."),
     ),
@@ -49,6 +52,10 @@ fn paths(app: &Arc<App>) -> (Router, utoipa::openapi::OpenApi) {
     let inside = OpenApiRouter::new()
         .routes(routes!(scan::scan))
         .routes(routes!(scan::batch_scan))
+        .routes(routes!(history::scan))
+        .routes(routes!(history::scans))
+        .routes(routes!(export::export))
+        .routes(routes!(statistics::performance))
         .routes(routes!(catalogue::scanners))
         .routes(routes!(catalogue::scanner_types))
         .routes(routes!(catalogue::time_windows))
@@ -63,6 +70,7 @@ fn paths(app: &Arc<App>) -> (Router, utoipa::openapi::OpenApi) {
         .routes(routes!(jobs::get, jobs::delete))
         .routes(routes!(jobs::result))
         .routes(routes!(ingest::ingest_bars))
+        .routes(routes!(query::query))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics));
@@ -120,6 +128,7 @@ fn cors(app: &Arc<App>) -> CorsLayer {
             header::RETRY_AFTER,
             HeaderName::from_static("x-request-id"),
             HeaderName::from_static("stockscan-scan-id"),
+            HeaderName::from_static("stockscan-truncated"),
         ])
         .max_age(Duration::from_secs(600))
 }

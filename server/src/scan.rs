@@ -5,11 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arrow::{
-    array::{Array, AsArray, RecordBatch},
-    compute::{cast, concat_batches},
-    datatypes::{DataType, Float64Type},
-};
 use axum::{
     Json,
     body::Body,
@@ -21,15 +16,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as JsonValue, json};
 use stockscan_configuration::RunSettings;
 use stockscan_engine::{Argument, Call, Engine, Error, Query, Result, Value, quoted};
-use stockscan_formats::{Format, arrow_error};
+use stockscan_formats::Format;
 use stockscan_live::value_of_json;
-use stockscan_state::{Results, new_scan_id};
+use stockscan_state::{MOST_ROWS, Results, new_scan_id};
 use utoipa::ToSchema;
 
 use crate::{
     app::App,
     body::Body as JsonBody,
     cache::{Cache, Kept},
+    history,
     problem::{Answer, Problem},
     rows::{self, Rows},
     work::Instance,
@@ -37,8 +33,6 @@ use crate::{
 
 /// How long the scan of a session that is over may be repeated from memory.
 const LONG: Duration = Duration::from_secs(24 * 3600);
-/// More rows are not put into one document.
-const MOST_RESULTS: usize = 100_000;
 /// Up to when a session is followed, unless the request or the configuration says otherwise: as outcomes() has it.
 const END_OF_DAY: &str = "15:15";
 
@@ -246,63 +240,20 @@ impl ScanRequest {
     }
 }
 
-/// A scan's document, and what the history keeps of it.
-pub(crate) struct Scanned {
-    pub(crate) scan_id: String,
-    pub(crate) body: String,
-    pub(crate) results: Results,
-    pub(crate) elapsed: Duration,
-}
-
-/// Runs a scan and writes its document.
-pub(crate) fn scanned(engine: &Engine, prepared: &Prepared, started: Instant) -> Result<Scanned> {
+/// Runs a scan.
+pub(crate) fn scanned(engine: &Engine, prepared: &Prepared) -> Result<Results> {
     let (schema, batches) = engine.collect(&prepared.query, None)?;
-    let rows = concat_batches(&schema, &batches).map_err(arrow_error)?;
-    if rows.num_rows() > MOST_RESULTS {
-        return Err(Error::Invalid(format!(
-            "this finds {} hits, and one document has at most {MOST_RESULTS}; ask for fewer sessions, or for rows: Accept: application/x-ndjson, text/csv, \
-             application/vnd.apache.arrow.stream or application/vnd.apache.parquet",
-            rows.num_rows()
-        )));
-    }
     let mut results = Results::default();
     results.begin(&schema);
-    results.take(&rows);
-    let elapsed = started.elapsed();
-    let scan_id = new_scan_id();
-    let head = head(&scan_id, prepared, &rows, elapsed)?.to_string();
-    let hits = results.json()?.unwrap_or_else(|| "[]".to_owned());
-    let body = format!("{},\"results\":{hits},\"timestamp\":\"{}\"}}", head.trim_end_matches('}'), crate::problem::now());
-    Ok(Scanned { scan_id, body, results, elapsed })
-}
-
-/// What stands before the hits.
-fn head(scan_id: &str, prepared: &Prepared, rows: &RecordBatch, elapsed: Duration) -> Result<JsonValue> {
-    let mean = |column: &str| -> Result<Option<f64>> {
-        let Some(column) = rows.column_by_name(column) else { return Ok(None) };
-        let numbers = cast(column, &DataType::Float64).map_err(arrow_error)?;
-        let numbers: Vec<f64> = numbers.as_primitive::<Float64Type>().iter().flatten().collect();
-        #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
-        Ok((!numbers.is_empty()).then(|| numbers.iter().sum::<f64>() / numbers.len() as f64))
-    };
-    let outcomes = rows.column_by_name("breakout_successful").and_then(|column| column.as_boolean_opt());
-    let known = outcomes.map_or(0, |outcomes| outcomes.len() - outcomes.null_count());
-    let successful = outcomes.filter(|_| known > 0).map(|outcomes| outcomes.true_count());
-    #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
-    let rate = successful.map(|successful| 100.0 * successful as f64 / known as f64);
-    Ok(json!({
-        "scan_id": scan_id,
-        "scanner_type": prepared.scanner,
-        "scan_date": (prepared.start == prepared.end).then_some(&prepared.start),
-        "start_date": prepared.start,
-        "end_date": prepared.end,
-        "total_results": rows.num_rows(),
-        "successful_breakouts": successful,
-        "success_rate": rate,
-        "avg_price_change": mean("price_change_pct")?,
-        "avg_probability_score": mean("probability_score")?,
-        "execution_time_ms": elapsed.as_secs_f64() * 1000.0,
-    }))
+    batches.iter().for_each(|batch| results.take(batch));
+    if results.batches().is_none() {
+        return Err(Error::Invalid(format!(
+            "this finds {} hits, and one document has at most {MOST_ROWS}; ask for fewer sessions, or for rows: Accept: application/x-ndjson, text/csv, \
+             application/vnd.apache.arrow.stream or application/vnd.apache.parquet",
+            results.rows()
+        )));
+    }
+    Ok(results)
 }
 
 /// Runs one scan, or repeats its answer.
@@ -322,17 +273,18 @@ pub(crate) async fn answer(app: &Arc<App>, request: ScanRequest) -> Answer<Arc<K
         .workers
         .run(Instance::Ours, app.allowed(), move |engine| {
             let prepared = request.prepare(&inner, engine)?;
-            let outcome = scanned(engine, &prepared, started);
-            let scanned = inner.record(prepared, outcome)?;
-            Ok((request, scanned))
+            let outcome = scanned(engine, &prepared);
+            let record = inner.record(&prepared, new_scan_id(), started.elapsed(), outcome)?;
+            let body = history::document(&record)?.ok_or_else(|| Error::Database("a scan without its rows".to_owned()))?;
+            Ok((request, prepared, body))
         })
         .await;
-    let (request, recorded) = outcome.map_err(named)?;
-    let settings = recorded.prepared.settings;
-    let is_over = recorded.prepared.end < yesterday();
+    let (request, prepared, body) = outcome.map_err(named)?;
+    let settings = prepared.settings;
+    let is_over = prepared.end < yesterday();
     let within = if is_over { LONG.max(settings.cache_ttl) } else { settings.cache_ttl };
-    let kept = Arc::new(Kept::new(recorded.body, within));
-    if let Some(version) = recorded.prepared.data_version.filter(|_| settings.enable_caching && !settings.cache_ttl.is_zero()) {
+    let kept = Arc::new(Kept::new(body, within));
+    if let Some(version) = prepared.data_version.filter(|_| settings.enable_caching && !settings.cache_ttl.is_zero()) {
         app.cache.insert(Cache::key("scan", &request, &version), Arc::clone(&kept));
     }
     Ok(kept)

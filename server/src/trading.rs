@@ -92,7 +92,7 @@ macro_rules! trading_request {
             #[schema(minimum = 0, maximum = 1000)]
             pub(crate) slippage_bps: Option<f64>,
             /// What there is at first; without it 100000.
-            #[schema(minimum = 1, maximum = 1_000_000_000_000)]
+            #[schema(minimum = 1, maximum = 1_000_000_000_000.0)]
             pub(crate) initial_capital: Option<f64>,
             /// How many trades may be open at the same time; without it 3.
             #[schema(minimum = 1, maximum = 10_000)]

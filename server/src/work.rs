@@ -79,7 +79,7 @@ impl Drop for Stop {
 pub enum Instance {
     /// Ours.
     Ours,
-    /// The one for strangers' statements.
+    /// That of another process, for a stranger's statement: here the file is only kept open to be read.
     Strangers,
 }
 
@@ -162,7 +162,7 @@ impl Workers {
             let _done = Done { workers: &workers, number, handles: &handles, _permit: permit };
             let engine = match instance {
                 Instance::Ours => workers.market.read(deadline),
-                Instance::Strangers => workers.market.ad_hoc(deadline),
+                Instance::Strangers => workers.market.share(deadline),
             };
             match engine {
                 Ok(engine) => {

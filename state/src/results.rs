@@ -2,6 +2,7 @@
 
 use arrow::{
     array::RecordBatch,
+    compute::concat_batches,
     datatypes::{DataType, Schema, SchemaRef, TimeUnit},
     error::ArrowError,
 };
@@ -56,6 +57,18 @@ impl Results {
     #[must_use]
     pub fn batches(&self) -> Option<&[RecordBatch]> {
         (self.rows <= MOST_ROWS).then_some(&self.batches)
+    }
+
+    /// The same in as little memory as it takes: rows as a query leaves them may hold much more.
+    ///
+    /// # Errors
+    /// None that is known.
+    pub fn compacted(&self) -> Result<Results> {
+        // Only two or more are copied into one.
+        let empty = [RecordBatch::new_empty(self.schema.clone())];
+        let rows = concat_batches(&self.schema, self.batches.iter().chain(&empty));
+        let batches = vec![rows.map_err(|error| Error::Database(error.to_string()))?];
+        Ok(Results { schema: self.schema.clone(), rows: self.rows, batches: if self.batches.is_empty() { Vec::new() } else { batches } })
     }
 
     /// How much memory the rows take, in bytes.

@@ -60,7 +60,7 @@ pub(super) struct Server {
     /// `STOCKSCAN_API_KEY`.
     key: Option<String>,
     attempts: u64,
-    allowed: Option<Duration>,
+    allowed: Duration,
 }
 
 /// An answer of which the rest is still to come.
@@ -94,12 +94,12 @@ impl Server {
         let configured = if is_this_machine(&url) { configured.proxy(None) } else { configured };
         let key = std::env::var(API_KEY).ok().filter(|key| !key.is_empty());
         let attempts = global.configuration.default.retry_attempts.0;
-        Ok(Server { url, agent: configured.build().into(), key, attempts, allowed: Some(allowed) })
+        Ok(Server { url, agent: configured.build().into(), key, attempts, allowed })
     }
 
-    /// The same for answers that go on and on.
-    pub(super) fn without_end(self) -> Server {
-        Server { allowed: None, ..self }
+    /// The same, which is not asked again when it is busy.
+    pub(super) fn once(&self) -> Server {
+        Server { attempts: 0, ..self.clone() }
     }
 
     /// A document.
@@ -184,8 +184,8 @@ impl Server {
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
                 Err(RecvTimeoutError::Timeout) if is_interrupted() => return Err(Error::Interrupted),
                 Err(RecvTimeoutError::Timeout) => {
-                    if let Some(allowed) = self.allowed.filter(|allowed| started.elapsed() >= *allowed) {
-                        return Err(Error::Timeout(allowed));
+                    if started.elapsed() >= self.allowed {
+                        return Err(Error::Timeout(self.allowed));
                     }
                 }
             }
@@ -398,7 +398,7 @@ pub(super) fn query(pairs: &[(&str, String)]) -> String {
 
 /// Whether there is a server of ours at an address, and which process it is.
 pub(super) fn process_at(global: &Global, url: &str, patience: Duration) -> Result<u32> {
-    let server = Server { attempts: 0, ..Server::at(global, url, patience)? };
+    let server = Server::at(global, url, patience)?;
     let health = server.ask_once(&Method::GET, "/health", JSON, &Payload::Nothing)?;
     let is_well = health.status() == StatusCode::OK || health.status() == StatusCode::SERVICE_UNAVAILABLE;
     let document = server.document(health.into_body())?;

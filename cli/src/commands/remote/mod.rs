@@ -3,23 +3,22 @@
 mod client;
 mod history;
 mod ingest;
+mod jobs;
 mod list;
+mod live;
 mod request;
 mod rows;
 mod scan;
 mod server;
 mod sql;
 
-use std::{
-    env,
-    ffi::OsStr,
-    path::Path,
-    time::Duration,
-};
+use std::{env, ffi::OsStr, path::Path, time::Duration};
 
+pub(crate) use live::Follower;
 use stockscan_engine::{Error, Result};
 use stockscan_server::Announced;
 
+use super::{monitor, stream};
 use crate::{
     arguments::{Command, Global},
     progress,
@@ -36,9 +35,15 @@ pub(crate) fn run(global: &Global, command: &Command) -> Result<()> {
 
 /// The same, once it is known that a server has the database.
 fn answer(global: &Global, command: &Command) -> Result<()> {
-    progress::interrupts(None);
+    match command {
+        Command::Run(run) if run.stream => return stream::run(global, run),
+        Command::Monitor(given) => return monitor::run(global, given),
+        _ => progress::interrupts(None),
+    }
     match command {
         Command::Run(run) => scan::run(global, run),
+        Command::Backtest(backtest) => jobs::backtest(global, backtest),
+        Command::Optimize(optimize) => jobs::optimize(global, optimize),
         Command::List(list) => list::run(global, list),
         Command::Sql(sql) => sql::run(global, sql),
         Command::Ingest(files) => ingest::run(global, files),
@@ -83,9 +88,9 @@ fn refuse_files(global: &Global) -> Result<()> {
         ("--read-only", global.read_only),
     ];
     match given.iter().find(|(_, is_given)| *is_given) {
-        Some((option, _)) => {
-            Err(Error::Invalid(format!("{option} cannot be used with --api-mode: the server has the bars and the history; leave one of them out")))
-        }
+        Some((option, _)) => Err(Error::Invalid(format!(
+            "{option} cannot be used with --api-mode: the server has the bars and the history; leave one of them out"
+        ))),
         None => Ok(()),
     }
 }
@@ -112,6 +117,7 @@ pub(crate) fn instead(global: &mut Global, command: &Command, locked: Error) -> 
         say!("{held}; asking it");
     }
     global.url = Some(holder.url);
+    global.api_mode = true;
     answer(global, command)
 }
 

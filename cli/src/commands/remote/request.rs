@@ -1,12 +1,16 @@
 //! What the options ask for, as a server takes it: the one place where options become members of its JSON.
 
 use serde_json::{Map, Value};
+use stockscan_backtests::Candidates;
 use stockscan_engine::{Engine, Error, Result, value_of};
 
 use crate::{
-    arguments::{Global, Run, Scan},
+    arguments::{Backtest, Global, Optimize, Run, Scan, Trading},
     commands::{market, scanning::name_and_value, symbol_list},
 };
+
+/// A server gives no more combinations.
+const MOST_COMBINATIONS: u32 = 100_000;
 
 /// Which hits are meant, by whatever command.
 pub(super) struct Hits<'a> {
@@ -119,4 +123,146 @@ pub(super) fn scan(engine: &Engine, global: &Global, run: &Run) -> Result<Docume
         None => document.set("scan_date", run.date.clone()),
     }
     Ok(document)
+}
+
+/// What `scanner backtest` and `scanner optimize` have in common.
+fn trading(engine: &Engine, global: &Global, trading: &Trading) -> Result<Document> {
+    let hits = Hits {
+        scanner_type: &trading.scanner_type,
+        cutoff: trading.cutoff.as_deref(),
+        settings: &trading.settings,
+        symbols: trading.symbols.as_deref(),
+        market: trading.market.as_deref(),
+    };
+    let mut document = document(engine, global, &hits, true)?;
+    document.set("start_date", trading.start_date.clone());
+    document.set("end_date", trading.end_date.clone());
+    document.set("exit_time", trading.exit_time.clone());
+    document.set("direction", trading.direction.clone());
+    for (name, given) in [
+        ("hold_sessions", &trading.hold_sessions),
+        ("stop_loss_pct", &trading.stop_loss),
+        ("target_pct", &trading.target),
+        ("cost_bps", &trading.cost_bps),
+        ("slippage_bps", &trading.slippage_bps),
+        ("initial_capital", &trading.initial_capital),
+        ("max_positions", &trading.max_positions),
+        ("position_size", &trading.position_size),
+    ] {
+        document.set_number(name, given.as_ref());
+    }
+    document.set("compounding", trading.no_compounding.then_some(false));
+    Ok(document)
+}
+
+/// `scanner backtest` as `POST /backtest` takes it.
+pub(super) fn backtest(engine: &Engine, global: &Global, backtest: &Backtest) -> Result<Document> {
+    let mut document = trading(engine, global, &backtest.trading)?;
+    document.set("by", backtest.by.clone());
+    Ok(document)
+}
+
+/// `scanner optimize` as `POST /optimize` takes it.
+pub(super) fn optimize(engine: &Engine, global: &Global, optimize: &Optimize, grid: &[Candidates]) -> Result<Document> {
+    let mut document = trading(engine, global, &optimize.trading)?;
+    // What a parameter is fixed to by the configuration gives way to the values to try.
+    if let Some(Value::Object(config)) = document.0.get_mut("config") {
+        let is_typed = |name: &str| optimize.trading.settings.iter().any(|setting| setting.split('=').next().map(str::trim) == Some(name));
+        config.retain(|name, _| is_typed(name) || !grid.iter().any(|candidates| candidates.name == *name));
+    }
+    let values = |candidates: &Candidates| candidates.texts.iter().map(|text| candidate(text)).collect::<Vec<Value>>();
+    let grid: Map<String, Value> = grid.iter().map(|candidates| (candidates.name.clone(), values(candidates).into())).collect();
+    document.set("grid", Some(grid));
+    document.set("objective", optimize.objective.clone());
+    document.set_number("folds", optimize.folds.as_ref());
+    document.set_number("min_trades", optimize.min_trades.as_ref());
+    document.set("samples", optimize.samples);
+    document.set("sampling", optimize.sampling.clone());
+    document.set_number("seed", optimize.seed.as_ref());
+    document.set("top", Some(optimize.top.unwrap_or(MOST_COMBINATIONS)));
+    Ok(document)
+}
+
+/// A value to try: a number where it is one to the last digit.
+fn candidate(text: &str) -> Value {
+    match serde_json::from_str::<Value>(text) {
+        Ok(value) if value.is_number() && value.to_string() == text => value,
+        _ if text.eq_ignore_ascii_case("null") => Value::Null,
+        _ => text.into(),
+    }
+}
+
+/// What a live scan is asked for by, in an address.
+pub(super) fn live(engine: &Engine, global: &Global, scan: &Scan) -> Result<Vec<(String, String)>> {
+    let Document(members) = document(engine, global, &Hits::from(scan), false)?;
+    let text = |value: Value| match value {
+        Value::String(text) => text,
+        Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    };
+    let mut pairs = Vec::new();
+    for (name, value) in members {
+        match value {
+            // It is in the path.
+            _ if name == "scanner_type" => {}
+            Value::Object(config) => pairs.extend(config.into_iter().map(|(name, value)| (name, text(value)))),
+            other => pairs.push((name, text(other))),
+        }
+    }
+    Ok(pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serde_json::json;
+
+    use super::*;
+    use crate::arguments::{Arguments, Command};
+
+    fn asked(options: &str) -> Value {
+        let arguments = Arguments::try_parse_from(std::iter::once("scanner").chain(options.split(' '))).unwrap();
+        let engine = Engine::open(stockscan_engine::Options::memory()).unwrap();
+        let global = &arguments.global;
+        let document = match &arguments.command {
+            Command::Run(run) => scan(&engine, global, run),
+            Command::Backtest(given) => backtest(&engine, global, given),
+            Command::Optimize(given) => optimize(&engine, global, given, &crate::grid::read(&given.grid).unwrap()),
+            _ => unreachable!("a command with hits"),
+        };
+        document.unwrap().into_value()
+    }
+
+    #[test]
+    fn all_commands_say_in_the_same_words_which_hits_are_meant() {
+        let hits = "-t scan_breakout --cutoff 10:30 --set min_price=100 --set min_volume=0 --symbols A,B";
+        let common = json!({"scanner_type": "breakout", "cutoff_time": "10:30", "symbols": ["A", "B"], "config": {"min_price": 100.0, "min_volume": 0}});
+        assert_eq!(asked(&format!("run {hits}")), common);
+        assert_eq!(asked(&format!("backtest {hits}")), common);
+        let mut with_grid = common;
+        with_grid["grid"] = json!({"min_gap_pct": [1, "1.50", null]});
+        with_grid["top"] = json!(100_000);
+        assert_eq!(
+            asked(&format!("optimize {hits} --grid min_gap_pct=1,1.50,NULL")),
+            with_grid,
+            "1.50 is not 1.5 to whoever reads it back"
+        );
+    }
+
+    #[test]
+    fn an_exchanges_hours_are_parameters_of_a_scan_and_fields_of_a_test() {
+        assert_eq!(asked("run -t gap --market NSE")["config"], json!({"session_start": "09:15:00", "session_end": "15:30:00"}));
+        let test = asked("backtest -t gap --market NSE");
+        assert_eq!((&test["session_start"], &test["session_end"]), (&json!("09:15:00"), &json!("15:30:00")));
+        assert_eq!(test.get("config"), None);
+    }
+
+    #[test]
+    fn options_of_a_test_are_numbers_and_nothing_is_sent_that_was_not_given() {
+        assert_eq!(
+            asked("backtest -t gap --stop-loss 1.5 --hold-sessions 2 --direction short --no-compounding --by month"),
+            json!({"scanner_type": "gap", "direction": "short", "hold_sessions": 2, "stop_loss_pct": 1.5, "compounding": false, "by": "month"})
+        );
+        assert_eq!(asked("backtest -t gap --target x")["target_pct"], json!("x"), "the server says what was expected");
+    }
 }

@@ -78,7 +78,10 @@ pub(super) struct Written<'a> {
 /// Writes the rows of an answer as they come. Returns how many.
 pub(super) fn write(answer: Answer, written: &Written<'_>) -> Result<u64> {
     if answer.media_type() != ARROW {
-        return Err(Error::Database(format!("the server answers with {} where rows were asked for; is that a Stockscan server?", answer.media_type())));
+        return Err(Error::Database(format!(
+            "the server answers with {} where rows were asked for; is that a Stockscan server?",
+            answer.media_type()
+        )));
     }
     let mut pieces = answer.reader();
     let reader = match StreamReader::try_new(&mut pieces, None) {

@@ -23,7 +23,9 @@ const OUTCOMES: [&str; 4] = ["eod_price", "price_change_pct", "day_range_pct", "
 pub(super) fn run(global: &Global, run: &Run) -> Result<()> {
     for (option, is_given) in [("--explain", run.explain), ("--sql", run.sql)] {
         if is_given {
-            return Err(Error::Invalid(format!("{option} cannot be used with --api-mode: it looks at the bars itself; leave one of them out")));
+            return Err(Error::Invalid(format!(
+                "{option} cannot be used with --api-mode: it looks at the bars itself; leave one of them out"
+            )));
         }
     }
     let server = Server::new(global, run.scan.timeout)?;
