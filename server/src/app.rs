@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -16,15 +16,23 @@ use stockscan_state::{Outcome, Record, Results, SERVER, Scan, State};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::Keys, cache::Cache, guard::Limits, ingest::Ingest, jobs::Jobs, market::Market, options::Options, rows::Observer, scan::Prepared,
-    store::Store, work::Workers,
+    auth::Keys,
+    cache::{Cache, Kept},
+    guard::Limits,
+    ingest::Ingest,
+    jobs::Jobs,
+    market::Market,
+    options::Options,
+    rows::Observer,
+    scan::Prepared,
+    store::Store,
+    work::Workers,
 };
 
 /// The longest line in front of the workers.
 const LONGEST_LINE: usize = 256;
 
 /// What the handlers of requests share.
-#[derive(Debug)]
 pub struct App {
     pub(crate) options: Options,
     pub(crate) market: Arc<Market>,
@@ -36,6 +44,8 @@ pub struct App {
     pub(crate) jobs: Arc<Jobs>,
     pub(crate) ingest: Ingest,
     pub(crate) metrics: PrometheusHandle,
+    /// The description of the interface for those who may not see the database's scanners.
+    pub(crate) built_in_description: OnceLock<Kept>,
     pub(crate) started: Instant,
     /// Cancelled when the server is to end.
     pub(crate) shutdown: CancellationToken,
@@ -61,6 +71,7 @@ impl App {
             ingest,
             keys,
             metrics,
+            built_in_description: OnceLock::new(),
             started: Instant::now(),
             shutdown: CancellationToken::new(),
             parameters: Mutex::new(HashMap::new()),

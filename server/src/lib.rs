@@ -10,6 +10,7 @@ mod body;
 mod cache;
 mod catalogue;
 mod export;
+mod given;
 mod guard;
 mod health;
 mod history;

@@ -5,7 +5,7 @@ use std::{any::Any, sync::Arc, time::Duration};
 use axum::{
     Router,
     body::Body,
-    extract::DefaultBodyLimit,
+    extract::{DefaultBodyLimit, State},
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::from_fn_with_state,
     response::{IntoResponse, Response},
@@ -19,10 +19,10 @@ use tower_http::{
 };
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
-use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{
-    app::App, backtest, bars, catalogue, export, guard, health, history, ingest, jobs, optimize, problem::Problem, query, scan, statistics,
+    app::App, backtest, bars, catalogue, export, guard, health, history, ingest, jobs, openapi, optimize, problem::Problem, query, scan,
+    statistics,
 };
 
 /// Where everything is.
@@ -76,21 +76,23 @@ fn paths(app: &Arc<App>) -> (Router, utoipa::openapi::OpenApi) {
         .routes(routes!(health::metrics));
     let all = OpenApiRouter::with_openapi(Document::openapi()).nest(PREFIX, inside);
     let (router, document) = all.with_state(Arc::clone(app)).split_for_parts();
-    (router, crate::openapi::finished(document))
+    (router, document)
 }
 
 /// Everything that is served.
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let (router, document) = paths(app);
-    let document_text = serde_json::to_string(&document).unwrap_or_default();
-    let served = move || std::future::ready(([(header::CONTENT_TYPE, "application/json")], document_text.clone()));
-    let address = format!("{PREFIX}/openapi.json");
-    let config = utoipa_swagger_ui::Config::from(address.clone()).validator_url("none");
-    let docs = SwaggerUi::new(format!("{PREFIX}/docs")).config(config);
+    let document = Arc::new(openapi::finished(&document, app));
+    let served = {
+        let app = Arc::clone(app);
+        move |client, headers| openapi::served(document, State(app), client, headers)
+    };
     let fixed = |name: HeaderName, value: &'static str| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
     router
-        .route(&address, get(served))
-        .merge(docs)
+        .route(&format!("{PREFIX}/openapi.json"), get(served))
+        .route(&format!("{PREFIX}/docs"), get(openapi::docs))
+        .route(&format!("{PREFIX}/docs/"), get(openapi::page))
+        .route(&format!("{PREFIX}/docs/{{*path}}"), get(openapi::page))
         .fallback(|| async { Problem::not_found(format!("there is no such path; {PREFIX}/docs lists all")) })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", format!("not with this method; {PREFIX}/docs lists all"))
@@ -102,6 +104,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(fixed(header::X_FRAME_OPTIONS, "DENY"))
         .layer(fixed(header::REFERRER_POLICY, "no-referrer"))
+        .layer(fixed(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(Arc::clone(app), guard::log))
 }

@@ -14,7 +14,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as JsonValue, json};
-use stockscan_configuration::RunSettings;
+use stockscan_configuration::{RunSettings, Whole};
 use stockscan_engine::{Argument, Call, Engine, Error, Query, Result, Value, quoted};
 use stockscan_formats::Format;
 use stockscan_live::value_of_json;
@@ -25,7 +25,7 @@ use crate::{
     app::App,
     body::Body as JsonBody,
     cache::{Cache, Kept},
-    history,
+    given, history,
     problem::{Answer, Problem},
     rows::{self, Rows},
     work::Instance,
@@ -57,11 +57,11 @@ pub(crate) struct ScanRequest {
     pub(crate) end_date: Option<String>,
     /// Time of day up to which bars are seen, exchange time; without it the scanner's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(example = "09:50", pattern = r"^(([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?|24:00(:00)?)$")]
+    #[schema(format = "time-of-day", example = "09:50")]
     pub(crate) cutoff_time: Option<String>,
     /// Time of day up to which a session is followed to say what became of a hit, exchange time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(example = "15:15", pattern = r"^(([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?|24:00(:00)?)$")]
+    #[schema(format = "time-of-day", example = "15:15")]
     pub(crate) end_of_day_time: Option<String>,
     /// Only these symbols.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -112,9 +112,8 @@ pub(crate) struct ScanResponse {
 
 /// A scan that is ready to be run.
 pub(crate) struct Prepared {
-    pub(crate) scanner: String,
     pub(crate) call: Call,
-    pub(crate) start: String,
+    /// The last session.
     pub(crate) end: String,
     pub(crate) query: Query,
     pub(crate) settings: RunSettings,
@@ -138,7 +137,7 @@ impl ScanRequest {
         let is_built_in = stockscan_engine::is_built_in(&function) && !engine.hides_built_in(&function)?;
         let data_version = if is_built_in { app.market.version_seen(engine)? } else { None };
         let query = self.with_outcomes(app, engine, &call, (&start, &end))?;
-        Ok(Prepared { settings: app.configuration().run_settings(&scanner), scanner, call, start, end, query, data_version })
+        Ok(Prepared { settings: app.configuration().run_settings(&scanner), call, end, query, data_version })
     }
 
     /// What the configuration says, and over it the request.
@@ -166,26 +165,26 @@ impl ScanRequest {
             config.iter().for_each(|(name, value)| set(name, value_of_json(value)));
         }
         if let Some(cutoff) = &self.cutoff_time {
+            given::time_of_day("cutoff_time", cutoff)?;
             set("cutoff_time", Value::Text(cutoff.clone()));
         }
         if let Some(symbols) = &self.symbols {
+            if symbols.is_empty() {
+                return Err(Error::Invalid("symbols must not be empty; leave it out for all".to_owned()));
+            }
             set("symbols", Value::List(symbols.iter().map(|symbol| Value::Text(symbol.clone())).collect()));
         }
         Ok(arguments)
     }
 
     fn sessions(&self, engine: &Engine, arguments: &[(String, Argument)]) -> Result<(String, String)> {
-        let date = |name: &str, text: &str| {
-            let date = text.trim().parse::<jiff::civil::Date>();
-            date.map(|date| date.to_string())
-                .map_err(|_| Error::Invalid(format!("scan: {name} must be a date such as 2025-01-15, got '{text}'")))
-        };
+        let date = |name: &str, text: &str| given::date(name, text).map(|date| date.to_string());
         let (start, end) = match (&self.scan_date, &self.start_date, &self.end_date) {
-            (Some(_), Some(_), _) => return Err(Error::Invalid("scan: scan_date must not be given beside start_date".to_owned())),
+            (Some(_), Some(_), _) => return Err(Error::Invalid("scan_date must not be given beside start_date".to_owned())),
             (Some(one), None, None) | (None, Some(one), None) => (date("scan_date", one)?, date("scan_date", one)?),
             (Some(start), None, Some(end)) => (date("scan_date", start)?, date("end_date", end)?),
             (None, Some(start), Some(end)) => (date("start_date", start)?, date("end_date", end)?),
-            (None, None, Some(_)) => return Err(Error::Invalid("scan: start_date must be given beside end_date".to_owned())),
+            (None, None, Some(_)) => return Err(Error::Invalid("start_date must be given beside end_date".to_owned())),
             (None, None, None) => {
                 let shared = ["bar_minutes", "session_start", "session_end"];
                 let bars: Vec<_> = arguments.iter().filter(|(name, _)| shared.contains(&name.as_str())).cloned().collect();
@@ -196,7 +195,7 @@ impl ScanRequest {
             }
         };
         if start > end {
-            return Err(Error::Invalid(format!("scan: start_date must not be after end_date, got {start} and {end}")));
+            return Err(Error::Invalid(format!("start_date must not be after end_date, got {start} and {end}")));
         }
         Ok((start, end))
     }
@@ -204,6 +203,7 @@ impl ScanRequest {
     /// The scan's rows, each with what became of it.
     fn with_outcomes(&self, app: &App, engine: &Engine, call: &Call, (start, end): (&str, &str)) -> Result<Query> {
         let scan = call.query();
+        self.end_of_day_time.as_deref().map(|text| given::time_of_day("end_of_day_time", text)).transpose()?;
         let given = |name: &str| call.arguments.iter().find(|(given, _)| given == name).map(|(_, value)| value.clone());
         if app.options.bar_minutes == 1440 {
             let sql = format!(
@@ -350,8 +350,8 @@ pub(crate) struct BatchRequest {
     scans: Vec<ScanRequest>,
     /// How many of them run at a time, at most; without it as many as the server allows.
     #[serde(default)]
-    #[schema(minimum = 1, maximum = 100)]
-    max_concurrent: Option<u8>,
+    #[schema(value_type = Option<u8>, minimum = 1, maximum = 100)]
+    max_concurrent: Option<Whole<1, 100>>,
 }
 
 /// What came of scans that were run together, in the order in which they were asked for.
@@ -379,10 +379,7 @@ pub(crate) async fn batch_scan(State(app): State<Arc<App>>, JsonBody(batch): Jso
         let detail = format!("scans must have 1 to {most} items, got {}", batch.scans.len());
         return Err(Problem::of_parameter("scans", detail));
     }
-    if batch.max_concurrent.is_some_and(|at_a_time| !(1..=100).contains(&at_a_time)) {
-        return Err(Problem::of_parameter("max_concurrent", "max_concurrent must be between 1 and 100"));
-    }
-    let at_a_time = batch.max_concurrent.map_or(most, usize::from);
+    let at_a_time = batch.max_concurrent.and_then(|at_a_time| usize::try_from(at_a_time.0).ok()).unwrap_or(most);
     let permits = Arc::new(tokio::sync::Semaphore::new(at_a_time));
     let mut running = tokio::task::JoinSet::new();
     for (index, request) in batch.scans.into_iter().enumerate() {

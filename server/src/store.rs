@@ -42,13 +42,11 @@ const NEWEST: u64 = 32 << 20;
 const HEAD: u64 = 2048;
 
 /// The history of scans.
-#[derive(Debug)]
 pub(crate) struct Store {
     sender: SyncSender<Work>,
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
     newest: Moka<String, Arc<Record>>,
     /// Scans that are not written yet, and their bytes.
