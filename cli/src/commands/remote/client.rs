@@ -7,7 +7,10 @@ use std::{
     fs::File,
     io::{self, Read},
     path::PathBuf,
-    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, Receiver, RecvTimeoutError},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -281,8 +284,8 @@ impl Answer {
         self.body.mime_type().unwrap_or("nothing")
     }
 
-    /// The body as it comes.
-    pub(super) fn reader(self) -> Pieces {
+    /// The body as it comes, and why it could not be read to its end.
+    pub(super) fn reader(self) -> (Pieces, Failure) {
         let (sender, receiver) = mpsc::sync_channel(PIECES);
         let mut reader = self.body.into_with_config().limit(u64::MAX).reader();
         thread::spawn(move || {
@@ -300,7 +303,9 @@ impl Answer {
                 }
             }
         });
-        Pieces { server: self.server, receiver, piece: Vec::new(), place: 0, failure: None }
+        let failure = Failure { server: self.server.clone(), told: Arc::default() };
+        let told = Arc::clone(&failure.told);
+        (Pieces { server: self.server, receiver, piece: Vec::new(), place: 0, told }, failure)
     }
 }
 
@@ -310,13 +315,26 @@ pub(super) struct Pieces {
     receiver: Receiver<io::Result<Vec<u8>>>,
     piece: Vec<u8>,
     place: usize,
-    failure: Option<Error>,
+    told: Arc<Mutex<Option<Error>>>,
+}
+
+/// Why the body of an answer could not be read to its end.
+pub(super) struct Failure {
+    server: Server,
+    told: Arc<Mutex<Option<Error>>>,
+}
+
+impl Failure {
+    /// The reason; if it is none of the connection's, what whoever read it says.
+    pub(super) fn reason(&self, otherwise: impl Display) -> Error {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).take();
+        told.unwrap_or_else(|| self.server.broken_off(otherwise))
+    }
 }
 
 impl Pieces {
-    /// Why it could not be read to its end.
-    pub(super) fn failure(&mut self, otherwise: impl Display) -> Error {
-        self.failure.take().unwrap_or_else(|| self.server.broken_off(otherwise))
+    fn tell(&self, error: Error) {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 }
 
@@ -328,12 +346,12 @@ impl Read for Pieces {
                 Ok(Some(Ok(piece))) => piece,
                 Ok(None) => Vec::new(),
                 Ok(Some(Err(error))) => {
-                    self.failure = Some(self.server.broken_off(&error));
+                    self.tell(self.server.broken_off(&error));
                     return Err(error);
                 }
                 Err(error) => {
                     let told = io::Error::other(error.to_string());
-                    self.failure = Some(error);
+                    self.tell(error);
                     return Err(told);
                 }
             };

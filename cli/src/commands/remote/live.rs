@@ -126,7 +126,8 @@ impl Follower {
         let (sender, receiver) = mpsc::channel();
         let (server, news) = (self.server.clone(), Arc::clone(&self.news));
         thread::spawn(move || {
-            let mut lines = BufReader::new(answer.reader());
+            let (pieces, failure) = answer.reader();
+            let mut lines = BufReader::new(pieces);
             let (mut kind, mut data, mut line) = (String::new(), String::new(), String::new());
             let tell = |event: Event| {
                 let is_heard = sender.send(event).is_ok();
@@ -138,7 +139,7 @@ impl Follower {
                 let end = match lines.read_line(&mut line) {
                     Ok(0) => Some(server.broken_off("there are no more events")),
                     Ok(_) => None,
-                    Err(error) => Some(lines.get_mut().failure(error)),
+                    Err(error) => Some(failure.reason(error)),
                 };
                 if let Some(end) = end {
                     tell(Event::End(end));

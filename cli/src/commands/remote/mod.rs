@@ -107,7 +107,8 @@ pub(crate) fn refuse_url(global: &Global) -> Result<()> {
 /// Asks the server that holds the database, if it is one, and if it can be asked this.
 pub(crate) fn instead(global: &mut Global, command: &Command, locked: Error) -> Result<()> {
     let Error::Locked { path, process, .. } = &locked else { return Err(locked) };
-    let Some(holder) = stockscan_server::announced(path).filter(|holder| holder.process_id == *process) else { return Err(locked) };
+    let is_it = |holder: &Announced| holder.process_id == *process || parent(*process) == Some(holder.process_id);
+    let Some(holder) = stockscan_server::announced(path).filter(is_it) else { return Err(locked) };
     let held = format!("{} is held by the server at {}", path.display(), holder.url);
     if global.source.is_some() || why_not(command).is_some() || matches!(command, Command::Doctor) {
         let advice = "it lets go when nobody has asked it for half a second: try again in a moment, or end it";
@@ -132,6 +133,12 @@ pub(crate) fn beside(global: &Global, database: &Path) -> Option<(Announced, Str
         Err(_) => format!("none: process {process_id} served at {url}, and has not ended as it should"),
     };
     Some((found, said))
+}
+
+/// The process that has started another, as far as the system tells: a server has statements run by processes of their own.
+fn parent(process: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
 
 /// Whether there is such a process, as far as the system tells.

@@ -1,7 +1,7 @@
 //! Rows from a server: as they come, or out of a document, with the types that they have where they are made.
 
 use arrow::{array::RecordBatch, ipc::reader::StreamReader};
-use stockscan_engine::{Engine, Error, Options, Query, Result, Value, quoted_text};
+use stockscan_engine::{Engine, Error, Options, Query, Result, quoted_text};
 
 use super::client::{ARROW, Answer};
 use crate::{
@@ -71,7 +71,7 @@ pub(super) struct Written<'a> {
     pub(super) outputs: (&'a Output, Option<&'a Output>),
     pub(super) numbers: Numbers,
     pub(super) units: &'a [(String, String)],
-    /// Columns that are left out where they are the last.
+    /// Columns that are left out.
     pub(super) without: &'a [&'a str],
 }
 
@@ -83,11 +83,8 @@ pub(super) fn write(answer: Answer, written: &Written<'_>) -> Result<u64> {
             answer.media_type()
         )));
     }
-    let mut pieces = answer.reader();
-    let reader = match StreamReader::try_new(&mut pieces, None) {
-        Ok(reader) => reader,
-        Err(error) => return Err(pieces.failure(error)),
-    };
+    let (pieces, failure) = answer.reader();
+    let reader = StreamReader::try_new(pieces, None).map_err(|error| failure.reason(error))?;
     let schema = reader.schema();
     let kept: Vec<usize> =
         (0..schema.fields().len()).filter(|place| !written.without.contains(&schema.field(*place).name().as_str())).collect();
@@ -104,16 +101,11 @@ pub(super) fn write(answer: Answer, written: &Written<'_>) -> Result<u64> {
     });
     let outcome = output::write_arriving(&narrowed, batches, written.outputs, written.numbers, written.units);
     match broken {
-        Some(error) => Err(match pieces.failure(error) {
+        Some(error) => Err(match failure.reason(error) {
             // In the words of a query that is interrupted.
             Error::Interrupted => outcome.err().unwrap_or(Error::Interrupted),
             other => other,
         }),
         None => outcome,
     }
-}
-
-/// A text argument, if there is one.
-pub(super) fn optional(value: Option<&str>) -> Value {
-    value.map_or(Value::Null, text)
 }
