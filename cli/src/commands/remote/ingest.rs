@@ -7,10 +7,14 @@ use std::{
     time::Instant,
 };
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::{
+    array::{AsArray, RecordBatch},
+    compute::cast,
+    datatypes::DataType,
+};
 use serde_json::Value;
 use stockscan_engine::{Engine, Error, Flow, IngestReport, Label, Layout, Query, Rejected, Result};
-use stockscan_formats::{Format, RowWriter};
+use stockscan_formats::{Format, RowWriter, arrow_error};
 use ureq::http::Method;
 
 use super::{
@@ -177,7 +181,8 @@ impl Sender<'_> {
                        escape = '', null_padding = false)";
             self.engine.stream(&Query::with_values(sql, vec![text(&file.to_string_lossy())]), None, |_| {
                 Ok(|batch: RecordBatch| {
-                    let lines = batch.column(0).as_string::<i32>();
+                    let lines = cast(batch.column(0), &DataType::Utf8).map_err(arrow_error)?;
+                    let lines = lines.as_string::<i32>();
                     lines.iter().flatten().try_for_each(|line| take(line.as_bytes()))?;
                     Ok(Flow::More)
                 })
