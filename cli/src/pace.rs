@@ -47,12 +47,6 @@ impl Pace {
         Pace { started: now, interval, next: now + interval, end: duration.map(|duration| now + duration) }
     }
 
-    /// Waits for the next step; false: it is over.
-    pub(crate) fn wait(&mut self) -> bool {
-        self.skip_missed();
-        self.wait_until(self.next)
-    }
-
     /// Waits for the next step, or until there is news; false: it is over.
     pub(crate) fn wait_for(&mut self, is_news: impl Fn() -> bool) -> bool {
         self.skip_missed();

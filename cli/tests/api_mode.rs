@@ -312,7 +312,7 @@ fn a_job_is_waited_for_and_told_as_if_it_were_done_here() -> Outcome {
         found.err
     );
     let asked = handle.join().map_err(|_| "the server has not ended")?;
-    assert!(asked[0].headers.starts_with("post /api/v1/scanner/backtest?wait=1 "), "{}", asked[0].headers);
+    assert!(asked[0].headers.starts_with("post /api/v1/scanner/backtest?wait=0 "), "{}", asked[0].headers);
     assert_eq!(asked[0].body, json!({"scanner_type": "gap", "end_date": "2025-01-15"}));
     assert!(asked[2].headers.starts_with("get /api/v1/scanner/jobs/8d?wait=1 "), "{}", asked[2].headers);
 

@@ -64,6 +64,8 @@ pub(super) struct Server {
     key: Option<String>,
     attempts: u64,
     allowed: Duration,
+    /// Whether Ctrl-C ends the wait for an answer.
+    is_deaf: bool,
 }
 
 /// An answer of which the rest is still to come.
@@ -97,7 +99,7 @@ impl Server {
         let configured = if is_this_machine(&url) { configured.proxy(None) } else { configured };
         let key = std::env::var(API_KEY).ok().filter(|key| !key.is_empty());
         let attempts = global.configuration.default.retry_attempts.0;
-        Ok(Server { url, agent: configured.build().into(), key, attempts, allowed })
+        Ok(Server { url, agent: configured.build().into(), key, attempts, allowed, is_deaf: false })
     }
 
     /// The same, which is not asked again when it is busy.
@@ -105,14 +107,14 @@ impl Server {
         Server { attempts: 0, ..self.clone() }
     }
 
+    /// The same, whose answer is waited for though Ctrl-C is pressed: it says what has been begun, or that it has ended.
+    pub(super) fn to_the_end(&self) -> Server {
+        Server { is_deaf: true, ..self.clone() }
+    }
+
     /// A document.
     pub(super) fn get(&self, path: &str) -> Result<Value> {
         self.ask(&Method::GET, path, JSON, &Payload::Nothing)?.document()
-    }
-
-    /// The answer to a document, as a document.
-    pub(super) fn post(&self, path: &str, body: Value) -> Result<Value> {
-        self.ask(&Method::POST, path, JSON, &Payload::Json(body))?.document()
     }
 
     /// Asks; again if the server says that it is busy.
@@ -185,7 +187,7 @@ impl Server {
             match receiver.recv_timeout(LOOK) {
                 Ok(found) => return Ok(Some(found)),
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
-                Err(RecvTimeoutError::Timeout) if is_interrupted() => return Err(Error::Interrupted),
+                Err(RecvTimeoutError::Timeout) if is_interrupted() && !self.is_deaf => return Err(Error::Interrupted),
                 Err(RecvTimeoutError::Timeout) => {
                     if started.elapsed() >= self.allowed {
                         return Err(Error::Timeout(self.allowed));

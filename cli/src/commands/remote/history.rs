@@ -131,6 +131,9 @@ pub(super) fn show(global: &Global, show: &Show) -> Result<()> {
         scan.sql
     );
     let scan = Rows::of(&engine, &Query { sql, ..scan }, None)?;
+    if scan.text("scan_id")?.is_none() {
+        return Err(server.broken_off("a scan was expected"));
+    }
     if !is_for_people {
         return output::write_rows(&scan, &show.output, Numbers::Exact);
     }

@@ -152,7 +152,8 @@ fn run(server: &Server, engine: &Engine, global: &Global, path: &str, asked: Val
     let payload = Payload::Json(asked);
     let accept = "application/json";
     progress::waiting_for(global, "testing", &percent, || {
-        let mut text = server.ask(&Method::POST, &format!("{path}?{WAIT}"), accept, &payload)?.text()?;
+        // Its answer names the job, which could not be cancelled without.
+        let mut text = server.to_the_end().ask(&Method::POST, &format!("{path}?wait=0"), accept, &payload)?.text()?;
         loop {
             let document: Value = serde_json::from_str(&text).map_err(|_| server.broken_off("a job was expected"))?;
             let member = |name: &str| document.get(name).and_then(Value::as_str);
@@ -176,7 +177,7 @@ fn run(server: &Server, engine: &Engine, global: &Global, path: &str, asked: Val
                 Err(error @ (Error::Interrupted | Error::Timeout(_))) => {
                     // From here on Ctrl-C is for what follows.
                     progress::stop_on_interrupt(engine);
-                    let cancelled = server.once().ask(&Method::DELETE, &address, accept, &Payload::Nothing);
+                    let cancelled = server.once().to_the_end().ask(&Method::DELETE, &address, accept, &Payload::Nothing);
                     return Err(match (error, cancelled) {
                         (_, Err(error)) => Error::Stopped(format!("the job {id} goes on: {error}")),
                         (Error::Timeout(allowed), _) => Error::Timeout(allowed),
