@@ -351,3 +351,72 @@ fn a_job_that_takes_too_long_is_cancelled() -> Outcome {
     assert_eq!(methods.last().map(String::as_str), Some("delete /api/v1/scanner/jobs/8d http/1.1"), "{methods:?}");
     Ok(())
 }
+
+#[test]
+fn a_live_scan_of_a_server_is_written_as_one_that_is_made_here() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let hit = |symbol: &str, rank: u32| json!({"scan_date": "2025-01-15", "symbol": symbol, "price": 10, "volume": 5, "probability_score": 50.5, "rank": rank});
+    let update = |data_as_of: &str, hits: Vec<Value>| {
+        let names: Vec<&Value> = hits.iter().map(|hit| &hit["symbol"]).collect();
+        let document = json!({"type": "scan_update", "subscription_id": "1", "timestamp": "2025-01-15T04:20:00.000Z", "scanner_type": "gap",
+            // As the server says it to one who has just come.
+            "data_as_of": data_as_of, "results": hits, "added": names, "removed": []});
+        format!("event: scan_update\ndata: {document}\n\n")
+    };
+    let events = [
+        "retry: 3000\n\n: a comment\n\nevent: subscribed\ndata: {\"type\":\"subscribed\"}\n\n".to_owned(),
+        update("2025-01-15T09:50:00", vec![hit("A", 1), hit("B", 2)]),
+        "event: heartbeat\r\ndata: {\"type\":\"heartbeat\"}\r\n\r\n".to_owned(),
+        update("2025-01-15T09:51:00", vec![hit("B", 1), hit("C", 2)]),
+        "event: stale\ndata: {\"type\":\"stale\",\"detail\":\"the database is in use by process 7\"}\n\n".to_owned(),
+        update("2025-01-16T00:00:00", vec![hit("C", 1)]),
+        "event: end\ndata: {\"type\":\"end\"}\n\n".to_owned(),
+    ];
+    let (url, handle) = server(vec![(200, "content-type: text/event-stream\r\n", events.concat())])?;
+    let asked = [
+        "run",
+        "-t",
+        "gap",
+        "--stream",
+        "--interval",
+        "0.3",
+        "--duration",
+        "1",
+        "--set",
+        "min_gap_pct=1",
+        "--symbols",
+        "A,B",
+        "--api-mode",
+    ];
+    let found = common::scanner(folder.path(), &[&asked[..], &["--url", &url, "--format", "csv"]].concat())?;
+    assert_eq!(found.code, Some(0), "{}", found.err);
+    let lines: Vec<&str> = found.out.lines().collect();
+    assert!(lines[0].starts_with("data_as_of,scan_date,symbol,price,"), "the scanner's own columns: {}", found.out);
+    let rows: Vec<String> = lines[1..].iter().map(|line| line.split(',').take(4).collect::<Vec<_>>().join(",")).collect();
+    // Only what is new: B stays a hit, and the end of a session is not another one.
+    assert_eq!(
+        rows,
+        ["2025-01-15T09:50:00,2025-01-15,A,10.0", "2025-01-15T09:50:00,2025-01-15,B,10.0", "2025-01-15T09:51:00,2025-01-15,C,10.0"]
+    );
+    assert!(found.err.contains("the database is in use by process 7"), "{}", found.err);
+    assert!(found.err.contains(&format!("the server at {url} is shutting down")), "{}", found.err);
+    assert!(found.err.contains("3 names"), "{}", found.err);
+    let asked = handle.join().map_err(|_| "the server has not ended")?;
+    let address = asked[0].headers.lines().next().unwrap_or_default().to_owned();
+    for part in ["get /api/v1/scanner/events/scanner/gap?", "symbols=a%2cb", "min_gap_pct=1", "interval=0.3"] {
+        assert!(address.contains(part), "{address}");
+    }
+
+    let (url, _) = server(vec![(200, "content-type: text/event-stream\r\n", events.concat())])?;
+    let found =
+        common::scanner(folder.path(), &["monitor", "-t", "gap", "--interval", "0.3", "--duration", "1", "--api-mode", "--url", &url])?;
+    assert_eq!(found.code, Some(0), "{}", found.err);
+    assert!(found.out.contains("09:50 + A") && found.out.contains("09:51 - A") && found.out.contains("24:00 - B"), "{}", found.out);
+
+    let refused =
+        json!({"title": "Bad Request", "status": 400, "detail": "interval must be between 0.2 and 86400 seconds, got 0.1"}).to_string();
+    let (url, _) = server(vec![(400, PROBLEM, refused)])?;
+    let found = common::scanner(folder.path(), &["monitor", "-t", "gap", "--interval", "0.1", "--api-mode", "--url", &url])?;
+    assert_eq!((found.code, found.err.as_str()), (Some(2), "scanner: interval must be between 0.2 and 86400 seconds, got 0.1\n"));
+    Ok(())
+}
