@@ -29,6 +29,8 @@ from server import PREFIX, SCANNER, Server, scanner  # noqa: E402
 
 MEBIBYTE = 1 << 20
 ROWS = 1_000_000
+# No line for each request.
+QUIET = {"RUST_LOG": "stockscan_server=error"}
 MEDIA = {
     "NDJSON": "application/x-ndjson",
     "CSV": "text/csv",
@@ -108,7 +110,7 @@ class Serving:
 
     def serve(self, *options, **settings) -> Server:
         (self.folder / "scanner_config.json").write_text(json.dumps(settings))
-        return Server(self.folder, "--read-only", *options, database=self.database)
+        return Server(self.folder, "--read-only", *options, database=self.database, variables=QUIET)
 
     def questions(self) -> list[dict]:
         """Mixed ones: several scanners, days, cutoffs, limits, now and then a range."""
@@ -188,7 +190,7 @@ class Serving:
         question = {"scanner_type": "breakout", "scan_date": self.sessions[-1], "config": {"max_results_per_day": 3}}
         script = self.folder / "scan.lua"
         script.write_text(f"wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\nwrk.body = '{json.dumps(question)}'\n")
-        with self.serve("--quiet") as server:
+        with self.serve() as server:
             right = expected(self.connection, question)
             first = server.post("/scan", question).json()
             self.report.check("the answer is that of the engine", same_rows(first["results"], right), f"{len(right)} rows")
@@ -207,7 +209,7 @@ class Serving:
     def overhead(self):
         """What an uncached scan over HTTP takes longer than the same statement in the engine"""
         question = {"scanner_type": "breakout", "scan_date": self.sessions[-1]}
-        with self.serve("--quiet", default={"enable_caching": False}) as server:
+        with self.serve(default={"enable_caching": False}) as server:
             sql = statement(question)
             connection = server.connect()
             body = json.dumps(question)
@@ -244,7 +246,7 @@ class Serving:
                 """
             )
         for name, media in MEDIA.items():
-            with Server(self.folder, "--read-only", "--quiet", database=path) as server:
+            with Server(self.folder, "--read-only", database=path, variables=QUIET) as server:
                 address = f"{PREFIX}/bars/LONG?from=2015-01-01&limit={ROWS}"
                 server.get("/bars/LONG?limit=10")
                 time.sleep(0.3)
