@@ -71,7 +71,7 @@ fn what_ended_with_its_process_is_marked_and_what_had_ended_is_kept() -> Outcome
     let [queued, running, done, failed] = [(); 4].map(|()| inserted(&state, &engine, "optimize").unwrap());
     state.update_job(&engine, &running, &JobChange::Started)?;
     state.update_job(&engine, &done, &JobChange::Done("{}".to_owned()))?;
-    state.update_job(&engine, &failed, &JobChange::Failed { kind: "timeout".to_owned(), text: "too late".to_owned() })?;
+    state.update_job(&engine, &failed, &JobChange::Failed { kind: "timeout".to_owned(), text: "too late".to_owned(), result: None })?;
     assert_eq!(state.mark_interrupted(&engine)?, 2);
     for (id, status) in
         [(queued, JobStatus::Interrupted), (running, JobStatus::Interrupted), (done, JobStatus::Done), (failed, JobStatus::Failed)]
