@@ -96,9 +96,9 @@ pub(crate) async fn scanners(State(app): State<Arc<App>>, headers: HeaderMap) ->
     cached(&app, &headers, "scanners", (), |app, engine| {
         let mut documents = Vec::new();
         for scanner in engine.scanners()? {
-            let parameters = app.parameters(engine, &scanner.function_name, &scanner.name)?;
+            let documented = app.documented(engine, &scanner.function_name, &scanner.name)?;
             documents.push(ScannerDocument {
-                parameters: parameters.iter().map(ParameterDocument::from).collect(),
+                parameters: documented.parameters.iter().map(ParameterDocument::from).collect(),
                 scanner_type: scanner.name,
                 function_name: scanner.function_name,
                 is_built_in: scanner.is_built_in,
@@ -298,9 +298,10 @@ pub(crate) async fn default_configuration(State(app): State<Arc<App>>, headers: 
     cached(&app, &headers, "config", (), |app, engine| {
         let mut scanners = Map::new();
         for scanner in engine.scanners()? {
-            let configured = app.configuration().scanner_settings(engine, &scanner.name)?;
+            let documented = app.documented(engine, &scanner.function_name, &scanner.name)?;
+            let configured = &documented.settings;
             let mut values = Map::new();
-            for parameter in app.parameters(engine, &scanner.function_name, &scanner.name)?.iter() {
+            for parameter in &documented.parameters {
                 if OF_REQUESTS.contains(&parameter.name.as_str()) {
                     continue;
                 }
@@ -366,7 +367,8 @@ pub(crate) async fn validate(State(app): State<Arc<App>>, JsonBody(request): Jso
     let work = move |engine: &Engine| {
         let function = engine.scanner_function(&request.scanner_type)?;
         let scanner = function.strip_prefix("scan_").unwrap_or(&function).to_owned();
-        let mistakes = stockscan_configuration::parameter_mistakes(&inner.parameters(engine, &function, &scanner)?, &request.config);
+        let mistakes =
+            stockscan_configuration::parameter_mistakes(&inner.documented(engine, &function, &scanner)?.parameters, &request.config);
         let errors: Vec<Mistake> = mistakes.into_iter().map(|(parameter, detail)| Mistake { parameter, detail }).collect();
         Ok(ValidateResponse { valid: errors.is_empty(), errors })
     };

@@ -188,7 +188,7 @@ fn of_duckdb(text: &str) -> Problem {
 /// The parameter that a guard's message names: `scan_breakout: min_price must …`.
 fn refused_parameter(text: &str) -> Option<String> {
     if let Some(rest) = text.strip_prefix("config.") {
-        return rest.split(' ').next().map(str::to_owned);
+        return rest.split([' ', ':']).next().map(str::to_owned);
     }
     if let Some(rest) = text.strip_prefix("config has no key '") {
         return rest.split('\'').next().map(str::to_owned);
