@@ -12,12 +12,14 @@ use std::{
 use metrics_exporter_prometheus::PrometheusHandle;
 use stockscan_configuration::Configuration;
 use stockscan_engine::{Engine, Parameter, Result, is_built_in};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    alerts::Desk,
     auth::Keys,
     cache::Cache,
     guard::Limits,
+    hub::Hub,
     market::Market,
     options::Options,
     rows::Observer,
@@ -41,6 +43,12 @@ pub struct App {
     pub(crate) started: Instant,
     /// Cancelled when the server is to end.
     pub(crate) shutdown: CancellationToken,
+    /// The live scans.
+    pub(crate) hub: Arc<Hub>,
+    /// The alerts.
+    pub(crate) desk: Desk,
+    /// Who is to be told of the end.
+    pub(crate) tasks: TaskTracker,
     /// The parameters of built-in scanners, which the catalogue takes its time to tell.
     parameters: Mutex<HashMap<String, Arc<Vec<Parameter>>>>,
     is_ending: AtomicBool,
@@ -51,7 +59,12 @@ impl App {
         let market = Market::new(options.database.clone(), options.enable_query)?;
         let workers = Arc::new(Workers::new(Arc::clone(&market), options.workers, LONGEST_LINE));
         let keys = Keys::load(&options.keys)?;
+        let shutdown = CancellationToken::new();
+        let at_a_time = usize::try_from(options.configuration.streaming.max_concurrent_scans.0).unwrap_or(1);
         Ok(Arc::new(App {
+            hub: Hub::new(Arc::clone(&market), at_a_time, shutdown.clone()),
+            desk: Desk::new(&options),
+            tasks: TaskTracker::new(),
             market,
             workers,
             cache: Cache::new(),
@@ -59,7 +72,7 @@ impl App {
             keys,
             metrics,
             started: Instant::now(),
-            shutdown: CancellationToken::new(),
+            shutdown,
             parameters: Mutex::new(HashMap::new()),
             is_ending: AtomicBool::new(false),
             options,

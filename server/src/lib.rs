@@ -1,14 +1,17 @@
 //! Stockscan over HTTP: REST, WebSocket and server-sent events. Everything is asked of SQL through the engine; this checks who asks, binds what
 //! is given, and streams what comes back.
 
+mod alerts;
 mod app;
 mod auth;
 mod bars;
 mod body;
 mod cache;
 mod catalogue;
+mod events;
 mod guard;
 mod health;
+mod hub;
 mod listen;
 mod market;
 mod openapi;
@@ -18,6 +21,8 @@ mod query;
 mod router;
 mod rows;
 mod scan;
+mod socket;
+mod watcher;
 mod work;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -43,7 +48,8 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
     // As many files as the system lets us open: each connection is one.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let grace = options.grace;
-    let runtime = runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(options.workers + 64).build()?;
+    let live = usize::try_from(options.configuration.streaming.max_concurrent_scans.0).unwrap_or_default();
+    let runtime = runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(options.workers + live + 64).build()?;
     let outcome = runtime.block_on(run(options, ready));
     runtime.shutdown_timeout(grace);
     outcome
@@ -68,7 +74,12 @@ async fn run(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
     ready(address)?;
     tokio::spawn(tidy(Arc::clone(&app)));
     tokio::spawn(end(Arc::clone(&app)));
+    alerts::follow(&app)?;
     listen::serve(&app, listener, router).await;
+    app.tasks.close();
+    if tokio::time::timeout(grace, app.tasks.wait()).await.is_err() {
+        tracing::warn!("some who follow live scans or alerts were not told of the end");
+    }
     let market = Arc::clone(&app.market);
     let closed = tokio::task::spawn_blocking(move || market.close(std::time::Instant::now() + grace)).await;
     if !closed.unwrap_or(false) {

@@ -11,8 +11,9 @@ use hyper_util::{
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::app::App;
@@ -26,6 +27,15 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// What is said to one too many.
 const FULL: &str = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-type: application/problem+json\r\n";
 const FULL_BODY: &str = r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"too many connections; try again in a moment","error":"busy"}"#;
+
+/// A connection, for a handler that keeps it for longer than one answer takes.
+#[derive(Debug, Clone)]
+pub(crate) struct Connection {
+    /// Breaks it off.
+    pub(crate) hang_up: CancellationToken,
+    /// It counts as long as somebody has this, a WebSocket too.
+    _permit: Arc<OwnedSemaphorePermit>,
+}
 
 /// Serves connections until the server is to end, and then those that are open for at most the grace.
 pub(crate) async fn serve(app: &Arc<App>, listener: TcpListener, router: Router) {
@@ -60,15 +70,20 @@ pub(crate) async fn serve(app: &Arc<App>, listener: TcpListener, router: Router)
             continue;
         };
         let router = router.clone();
+        let hang_up = CancellationToken::new();
+        let kept = Connection { hang_up: hang_up.clone(), _permit: Arc::new(permit) };
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo::<SocketAddr>(peer));
+            request.extensions_mut().insert(kept.clone());
             router.clone().oneshot(request.map(Body::new))
         });
         let connection = graceful.watch(builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned());
         tokio::spawn(async move {
-            // A client that breaks off is nobody's mistake.
-            let _ = connection.await;
-            drop(permit);
+            tokio::select! {
+                // A client that breaks off is nobody's mistake.
+                _ = connection => {}
+                () = hang_up.cancelled() => {}
+            }
         });
     }
     drop(listener);

@@ -21,7 +21,7 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::{app::App, bars, catalogue, guard, health, problem::Problem, scan};
+use crate::{alerts, app::App, bars, catalogue, events, guard, health, problem::Problem, scan, socket};
 
 /// Where everything is.
 pub const PREFIX: &str = "/api/v1/scanner";
@@ -34,6 +34,14 @@ const LARGEST_BODY: usize = 1 << 20;
     info(title = "Stockscan", license(name = "MIT", identifier = "MIT")),
     tags(
         (name = "scans", description = "Scan, and find scans again."),
+        (name = "live", description = "Scans that go on. Over WebSockets: `/ws/scanner/{type}?cutoff_time=&interval=&symbols=&…` follows one scan, as \
+`GET /events/scanner/{type}` does, and sends the same documents. `/ws/live-scan` waits for messages: \
+`{\"type\": \"subscribe\", \"scanner_type\", \"config\", \"cutoff_time\", \"symbols\", \"interval_seconds\"}`, of which all but the scanner can be left out; \
+`{\"type\": \"subscribe_alerts\"}`; `{\"type\": \"unsubscribe\", \"subscription_id\"}`; `{\"type\": \"ping\"}`. They are answered in their order, with `subscribed`, \
+`unsubscribed`, `pong`, or `error` with the members of problem details. A connection has at most 16 subscriptions, a message at most 64 KiB. The same \
+scan with the same parameters and interval has the same subscription_id. A page that cannot set headers gives its key as a protocol: \
+`new WebSocket(address, [\"stockscan\", \"key.\" + KEY])`. Closed with 1001: the server ends; 1002, 1003, 1007, 1009: a message was not as expected; \
+1008: pings were not answered."),
         (name = "catalogue", description = "What there is to scan with."),
         (name = "market", description = "The data."),
         (name = "configuration", description = "What is assumed where a request says nothing."),
@@ -56,6 +64,13 @@ fn paths(app: &Arc<App>) -> (Router, utoipa::openapi::OpenApi) {
         .routes(routes!(catalogue::default_configuration))
         .routes(routes!(catalogue::validate))
         .routes(routes!(bars::bars))
+        .route("/ws/live-scan", get(socket::live_scan))
+        .route("/ws/scanner/{type}", get(socket::scanner))
+        .routes(routes!(events::scanner))
+        .routes(routes!(events::alerts))
+        .routes(routes!(alerts::alerts))
+        .routes(routes!(alerts::rules))
+        .routes(routes!(alerts::test))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics));
