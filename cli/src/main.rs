@@ -23,6 +23,10 @@ use stockscan_configuration::Configuration;
 use stockscan_engine::{Error, Result};
 
 fn main() -> ExitCode {
+    // No command of people's: a server starts the program like this for a statement from outside.
+    if std::env::args_os().skip(1).eq([stockscan_server::RUN_STATEMENT]) {
+        return stockscan_server::run_statement();
+    }
     let outcome = run(Arguments::parse());
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,6 +9,7 @@ use arrow::{
     util::display::{ArrayFormatter, FormatOptions},
 };
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
+pub(crate) use stockscan_engine::grouped;
 use stockscan_engine::{Error, Result};
 
 use crate::commands::wrapped;
@@ -184,35 +185,4 @@ pub(crate) fn texts(column: &dyn Array, numbers: Numbers) -> Result<Vec<String>>
         .with_timestamp_format(Some("%Y-%m-%d %H:%M:%S"));
     let formatter = ArrayFormatter::try_new(column, &options).map_err(|error| Error::Database(error.to_string()))?;
     Ok((0..column.len()).map(|row| formatter.value(row).to_string()).collect())
-}
-
-/// `1234567.89` as `1,234,567.89`.
-pub(crate) fn grouped(number: &str) -> String {
-    let (whole, fraction) = number.split_once('.').map_or((number, None), |(whole, fraction)| (whole, Some(fraction)));
-    let (sign, digits) = whole.strip_prefix('-').map_or(("", whole), |digits| ("-", digits));
-    let mut text = String::from(sign);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    if let Some(fraction) = fraction {
-        text.push('.');
-        text.push_str(fraction);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::grouped;
-
-    #[test]
-    fn thousands_are_separated() {
-        assert_eq!(grouped("1234567.89"), "1,234,567.89");
-        assert_eq!(grouped("-123456"), "-123,456");
-        assert_eq!(grouped("999"), "999");
-        assert_eq!(grouped("-0.50"), "-0.50");
-    }
 }

@@ -107,7 +107,8 @@ pub(crate) fn check_rule(name: &str, rule: &Value) -> Vec<String> {
 }
 
 /// `09:50`, `09:50:30`, or `24:00`, the end of a day.
-pub(crate) fn is_time_of_day(text: &str) -> bool {
+#[must_use]
+pub fn is_time_of_day(text: &str) -> bool {
     let number = |(place, part): (usize, &str)| {
         let is_number = part.bytes().all(|byte| byte.is_ascii_digit()) && (part.len() == 2 || (place == 0 && part.len() == 1));
         if is_number { part.parse::<u8>().ok() } else { None }

@@ -29,12 +29,13 @@ use serde_json::{Map, Value};
 use stockscan_engine::{Error, Result};
 
 pub use catalogue::parameter_mistakes;
+pub use check::is_time_of_day;
 use check::told;
 pub use edit::{edit, value_from_text};
 pub use files::{Layer, Place, places};
 pub use keys::{AlertRule, Api, Cli, Dashboard, Defaults, Format, Layout, RUN_KEYS, Streaming, Theme, Webhook};
-pub use schema::{Key, allowed_of, default_of, keys, parameters, schema};
-pub use values::{File, Folder, Number, Text, Whole};
+pub use schema::{Key, allowed_of, default_of, keys, parameter_schema, parameters, schema};
+pub use values::{File, Folder, Number, TIME_OF_DAY, Text, Whole};
 pub use variables::{Variable, variables};
 
 /// The sections that are not a scanner's.

@@ -123,7 +123,8 @@ pub(crate) fn schema_of<S: JsonSchema>() -> Value {
 }
 
 /// The schema of a scanner's parameter.
-pub(crate) fn parameter_schema(parameter: &Parameter) -> Value {
+#[must_use]
+pub fn parameter_schema(parameter: &Parameter) -> Value {
     let mut schema = Map::new();
     let mut set = |key: &str, value: Value| schema.insert(key.to_owned(), value);
     let kind = match parameter.sql_type.as_deref() {

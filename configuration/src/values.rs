@@ -16,7 +16,7 @@ use serde::{
 const NOT_EMPTY: &str = r"\S";
 
 /// A time of day, for schemas.
-pub(crate) const TIME_OF_DAY: &str = "^(([01]?[0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?|24:00(:00)?)$";
+pub const TIME_OF_DAY: &str = "^(([01]?[0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?|24:00(:00)?)$";
 
 /// The same in words.
 pub(crate) const A_TIME_OF_DAY: &str = "a time of day such as \"09:50\"";

@@ -58,12 +58,7 @@ impl Engine {
         for (name, default) in &signature.parameters {
             // The last one given counts, as on any command line.
             let value = match arguments.iter().rev().find(|(given, _)| given == name).map(|(_, argument)| argument) {
-                Some(Argument::Value(value)) => value.clone(),
-                Some(Argument::Text(text)) => {
-                    let sql_type =
-                        documented.iter().find(|parameter| parameter.name == *name).and_then(|parameter| parameter.sql_type.as_deref());
-                    value_of(text, sql_type)
-                }
+                Some(argument) => read(argument, name, &documented),
                 None if name == "source" && self.options.source.is_some() => Value::Text(self.options.source.clone().unwrap_or_default()),
                 None if default.is_none() => {
                     return Err(Error::MissingArgument { function: function.to_owned(), parameter: name.clone() });
@@ -75,18 +70,18 @@ impl Engine {
         Ok(Call { function: function.to_owned(), arguments: checked })
     }
 
-    /// Texts as values for parameters of a function, to be handed to another one that calls it. Of a name given twice the last one counts.
+    /// Arguments as values for parameters of a function, to be handed to another one that calls it. Of a name given twice the last one counts.
     ///
     /// # Errors
     /// [`Error::UnknownFunction`], [`Error::UnknownParameter`] with the nearest name.
-    pub fn values(&self, function: &str, given: &[(String, String)]) -> Result<Vec<(String, Value)>> {
+    pub fn values(&self, function: &str, given: &[(String, Argument)]) -> Result<Vec<(String, Value)>> {
         check_names(&self.signature(function)?, given.iter().map(|(name, _)| name.as_str()))?;
-        let documented = if given.is_empty() { Vec::new() } else { self.documented(function)? };
+        let has_texts = given.iter().any(|(_, argument)| matches!(argument, Argument::Text(_)));
+        let documented = if has_texts { self.documented(function)? } else { Vec::new() };
         let mut values: Vec<(String, Value)> = Vec::new();
-        for (name, text) in given {
-            let sql_type = documented.iter().find(|parameter| parameter.name == *name).and_then(|parameter| parameter.sql_type.as_deref());
+        for (name, argument) in given {
             values.retain(|(other, _)| other != name);
-            values.push((name.clone(), value_of(text, sql_type)));
+            values.push((name.clone(), read(argument, name, &documented)));
         }
         Ok(values)
     }
@@ -105,6 +100,17 @@ fn check_names<'a>(signature: &Signature, mut names: impl Iterator<Item = &'a st
             Err(Error::UnknownParameter { function: signature.function.clone(), given: given.to_owned(), suggestion, known })
         }
         None => Ok(()),
+    }
+}
+
+/// An argument as the value of a parameter.
+fn read(argument: &Argument, name: &str, documented: &[Parameter]) -> Value {
+    match argument {
+        Argument::Value(value) => value.clone(),
+        Argument::Text(text) => {
+            let sql_type = documented.iter().find(|parameter| parameter.name == name).and_then(|parameter| parameter.sql_type.as_deref());
+            value_of(text, sql_type)
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod open;
 mod own_scanners;
 mod query;
 mod session;
+mod words;
 
 pub use call::{Argument, Call, literal, quoted, quoted_text, value_of};
 pub use catalogue::{Column, Parameter, Scanner, Signature};
@@ -23,9 +24,10 @@ pub use duckdb::{
 };
 pub use error::{Error, Result, nearest};
 pub use funnel::{Funnel, Step};
-pub use ingest::{IngestReport, Label, Layout, Progress, Rejected, is_bar_file};
+pub use ingest::{Format, IngestReport, Label, Layout, Progress, Rejected, Staged, is_bar_file};
 pub use open::{Engine, Location, Options, created, opening_failed};
 pub use own_scanners::{Finding, is_built_in, is_scanner_name};
 pub use query::{Flow, Query};
 pub use session::SessionRange;
 pub use stockscan_sql_file::Diagnostic;
+pub use words::{counted, grouped};

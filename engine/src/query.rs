@@ -147,7 +147,10 @@ impl Engine {
     }
 
     /// Runs `work`; interrupts the connection when the deadline passes.
-    pub(crate) fn within<T>(&self, deadline: Option<Duration>, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] then, and what `work` says.
+    pub fn within<T>(&self, deadline: Option<Duration>, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let Some(deadline) = deadline else { return work() };
         let late = AtomicBool::new(false);
         let handle = self.interrupt_handle();

@@ -65,6 +65,12 @@ impl Engine {
         })
     }
 
+    /// What to say of a source without a bar that can be scanned.
+    #[must_use]
+    pub fn no_usable_bars(&self) -> String {
+        format!("{} has no bars that can be scanned; 'scanner check' says what is wrong with them", self.name())
+    }
+
     /// The time of day at which the first bar of a session starts, as `09:15:00`; `None` if there is no bar on that day. `arguments` as above.
     ///
     /// # Errors

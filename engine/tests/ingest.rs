@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use stockscan_engine::{Engine, IngestReport, Layout, Options};
+use stockscan_engine::{Engine, Format, IngestReport, Layout, Options, Staged};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
@@ -207,5 +207,129 @@ fn bars_of_another_database_are_taken_between_two_times() -> Outcome {
     assert!(matches!(missing, Err(stockscan_engine::Error::MissingSource { .. })), "{missing:?}");
     // It is closed again after a failure, too.
     engine.ingest_between(&path, "prices", &Layout::default(), "-infinity", "infinity")?;
+    Ok(())
+}
+
+#[test]
+fn json_is_told_by_all_of_its_rows() -> Outcome {
+    // DuckDB looks at the first 20,480, and would take the last price for 2, and the word for a reason to refuse the file.
+    let folder = tempfile::tempdir()?;
+    let engine = Engine::open(Options::memory())?;
+    let line = |symbol: usize, price: &str| {
+        format!(
+            "{{\"symbol\":\"S{symbol}\",\"ts\":\"2025-01-15 09:15:00\",\"open\":{price},\"high\":{price},\"low\":1,\"close\":{price},\"volume\":1}}\n"
+        )
+    };
+    let mut lines: String = (0..21_000).map(|symbol| line(symbol, "1")).collect();
+    lines += &line(21_000, "1.5");
+    lines += &line(21_001, "\"many\"");
+    let file = folder.path().join("late.ndjson");
+    std::fs::write(&file, lines)?;
+    let report = ingest(&engine, &file)?;
+    assert_eq!((report.added, report.rejected.len()), (21_001, 1));
+    assert_eq!(report.rejected[0].reason, "a price is missing or not a number");
+    assert_eq!(number(&engine, "SELECT count(*) FROM bars WHERE close = 1.5")?, 1);
+    Ok(())
+}
+
+#[test]
+fn times_in_json_may_count_from_1970() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let layout = Layout { time_zone: Some("Asia/Kolkata".to_owned()), ..Layout::default() };
+    for (time, stored) in [
+        ("1736912700", "2025-01-15 09:15:00"),
+        ("1736912700000", "2025-01-15 09:15:00"),
+        ("\"1736912700\"", "2025-01-15 09:15:00"),
+        ("20250115", "2025-01-15 00:00:00"),
+        ("\"2025-01-15T03:45:00Z\"", "2025-01-15 09:15:00"),
+        ("\"2025-01-15T09:15:00\"", "2025-01-15 09:15:00"),
+    ] {
+        let engine = Engine::open(Options::memory())?;
+        let file = folder.path().join("one.json");
+        std::fs::write(&file, format!("[{{\"symbol\":\"A\",\"ts\":{time},\"open\":1,\"high\":1,\"low\":1,\"close\":1,\"volume\":1}}]"))?;
+        let report = engine.ingest(&[file], &layout, |_| {})?;
+        assert_eq!(report.newest.as_deref(), Some(stored), "{time}");
+    }
+    Ok(())
+}
+
+const HEADER: &str = "symbol,ts,open,high,low,close,volume\n";
+
+fn staged(engine: &Engine, folder: &Path, lines: &str) -> Outcome<Staged> {
+    let file = folder.join("body");
+    std::fs::write(&file, format!("{HEADER}{lines}"))?;
+    Ok(engine.stage(&file, Format::Csv, &Layout::default(), 1000)?)
+}
+
+#[test]
+fn bodies_stored_together_count_as_if_one_came_after_the_other() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let market = folder.path().join("market.duckdb");
+    let engine = Engine::open(Options::file(&market))?;
+    let reader = engine.try_clone()?;
+    let at = |symbol: &str, minute: u32, close: f64| format!("{symbol},2025-01-15 09:{minute}:00,10,11,9,{close},5\n");
+    let first = staged(&reader, folder.path(), &(at("A", 15, 10.0) + &at("B", 15, 10.0)))?;
+    let reports = engine.store_staged(vec![first])?;
+    assert_eq!((reports[0].rows_read, reports[0].added), (2, 2));
+
+    let bodies = [
+        // There already, there otherwise, new, and no bar.
+        at("A", 15, 10.0) + &at("B", 15, 10.5) + &at("C", 15, 10.0) + "D,2025-01-15 09:15:00,10,9,11,10,5\n",
+        // The bar that is new in the body before, one that is new in both with other values, and one twice.
+        at("C", 15, 10.0) + &at("C", 16, 10.5) + &at("E", 15, 10.0) + &at("E", 15, 9.5),
+        at("C", 16, 10.0) + &at("C", 15, 10.5),
+        String::new(),
+        "A,2025-01-15 09:17:00,10,11,9,10,many\nA,soon,10,11,9,10,5\n".to_owned(),
+    ];
+    let waiting = bodies.iter().map(|body| staged(&reader, folder.path(), body)).collect::<Outcome<Vec<_>>>()?;
+    let reports = engine.store_staged(waiting)?;
+    let counts: Vec<_> = reports
+        .iter()
+        .map(|report| {
+            let rejected = report.rejected.iter().map(|rejected| rejected.rows).sum::<u64>();
+            (report.rows_read, report.added, report.unchanged, report.conflicting, report.repeated, rejected)
+        })
+        .collect();
+    assert_eq!(counts, [(4, 1, 1, 1, 0, 1), (4, 2, 1, 0, 1, 0), (2, 0, 0, 2, 0, 0), (0, 0, 0, 0, 0, 0), (2, 0, 0, 0, 0, 2)]);
+    assert_eq!(reports[0].rejected[0].reason, "high below low");
+    assert_eq!(reports[0].rejected[0].example, "row 4: D, 2025-01-15 09:15:00, 10.0, 9.0, 11.0, 10.0, 5.0");
+    assert_eq!(reports[1].newest.as_deref(), Some("2025-01-15 09:16:00"));
+    assert_eq!(number(&engine, "SELECT count(*) FROM bars")?, 5);
+    assert_eq!(number(&engine, "SELECT count(*) FROM (SELECT DISTINCT symbol, ts FROM bars)")?, 5);
+    // What came first is what is stored; of a bar that one body has twice, the last by its values.
+    for (symbol, minute, close) in [("B", 15, 10.0), ("C", 15, 10.0), ("C", 16, 10.5), ("E", 15, 10.0)] {
+        let sql = format!("SELECT count(*) FROM bars WHERE symbol = '{symbol}' AND ts = '2025-01-15 09:{minute}:00' AND close = {close}");
+        assert_eq!(number(&engine, &sql)?, 1, "{symbol} {minute}");
+    }
+    let left = "SELECT count(*) FROM duckdb_tables() WHERE database_name IN ('staged_bars', 'temp')";
+    assert_eq!(number(&engine, left)?, 0, "nothing waits any more");
+    Ok(())
+}
+
+#[test]
+fn a_body_that_cannot_be_read_names_no_file() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let engine = Engine::open(Options::memory())?;
+    let body = folder.path().join("secret-name");
+    for (format, text) in [
+        (Format::Json, "{\"symbol\": \"A\" \"ts\": 1}\n"),
+        (Format::Json, "nothing of the kind"),
+        (Format::Json, "{\"symbol\": \"A\"}"),
+        (Format::Csv, "a,b\n1,2\n"),
+        (Format::Csv, "\u{0}\u{1}"),
+        (Format::Parquet, "PAR1 and so on"),
+        (Format::Parquet, "PAR1\u{0}\u{0}\u{0}\u{7f}PAR1"),
+    ] {
+        std::fs::write(&body, text)?;
+        let outcome = engine.stage(&body, format, &Layout::default(), 1000);
+        let Err(stockscan_engine::Error::Invalid(said)) = outcome else { panic!("{text}: {outcome:?}") };
+        assert!(!said.contains("secret") && !said.contains(&folder.path().display().to_string()), "{said}");
+        assert!(!said.contains("LINE") && !said.contains("Try"), "{said}");
+    }
+    // One row more than may be.
+    std::fs::write(&body, format!("{HEADER}{}", "A,2025-01-15 09:15:00,1,1,1,1,1\n".repeat(1001)))?;
+    let outcome = engine.stage(&body, Format::Csv, &Layout::default(), 1000);
+    assert!(matches!(&outcome, Err(stockscan_engine::Error::Invalid(said)) if said.contains("more than 1000 rows")), "{outcome:?}");
+    assert_eq!(number(&engine, "SELECT count(*) FROM duckdb_tables() WHERE database_name = 'staged_bars'")?, 0);
     Ok(())
 }

@@ -205,12 +205,12 @@ fn values_are_bound_and_written_out_safely() -> Outcome {
 fn values_in_structures_are_bound_too() -> Outcome {
     let engine = Engine::open(Options::memory())?;
     engine.connection().execute_batch("CREATE TABLE bars AS FROM demo_bars(symbols := 2, sessions := 12)")?;
-    let given =
-        [("min_price", "1e1"), ("max_results_per_day", "5"), ("min_price", "20")].map(|(name, text)| (name.to_owned(), text.to_owned()));
+    let given = [("min_price", "1e1"), ("max_results_per_day", "5"), ("min_price", "20")]
+        .map(|(name, text)| (name.to_owned(), Argument::Text(text.to_owned())));
     let params = engine.values("scan_breakout", &given)?;
     // Of a name given twice the last one counts.
     assert_eq!(params, [("max_results_per_day".to_owned(), Value::BigInt(5)), ("min_price".to_owned(), Value::Double(20.0))]);
-    let unknown = engine.values("scan_breakout", &[("min_prise".to_owned(), "1".to_owned())]);
+    let unknown = engine.values("scan_breakout", &[("min_prise".to_owned(), Argument::Text("1".to_owned()))]);
     assert!(matches!(unknown, Err(Error::UnknownParameter { suggestion: Some(name), .. }) if name == "min_price"));
 
     let grid = vec![("consolidation_period".to_owned(), Value::List(vec![Value::BigInt(3), Value::BigInt(5)]))];

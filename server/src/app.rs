@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -11,19 +11,23 @@ use std::{
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use stockscan_configuration::Configuration;
-use stockscan_engine::{Engine, Parameter, Result, is_built_in};
+use stockscan_engine::{Engine, Error, Parameter, Result, is_built_in};
+use stockscan_state::{Outcome, Record, Results, SERVER, Scan, State};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     alerts::Desk,
     auth::Keys,
-    cache::Cache,
+    cache::{Cache, Kept},
     guard::Limits,
     hub::Hub,
+    ingest::Ingest,
+    jobs::Jobs,
     market::Market,
     options::Options,
     rows::Observer,
-    scan::{Prepared, Scanned},
+    scan::Prepared,
+    store::Store,
     work::Workers,
 };
 
@@ -31,15 +35,19 @@ use crate::{
 const LONGEST_LINE: usize = 256;
 
 /// What the handlers of requests share.
-#[derive(Debug)]
 pub struct App {
     pub(crate) options: Options,
     pub(crate) market: Arc<Market>,
     pub(crate) workers: Arc<Workers>,
     pub(crate) cache: Cache,
+    pub(crate) store: Store,
     pub(crate) keys: Keys,
     pub(crate) limits: Limits,
+    pub(crate) jobs: Arc<Jobs>,
+    pub(crate) ingest: Ingest,
     pub(crate) metrics: PrometheusHandle,
+    /// The description of the interface for those who may not see the database's scanners.
+    pub(crate) built_in_description: OnceLock<Kept>,
     pub(crate) started: Instant,
     /// Cancelled when the server is to end.
     pub(crate) shutdown: CancellationToken,
@@ -56,21 +64,27 @@ pub struct App {
 
 impl App {
     pub(crate) fn new(options: Options, metrics: PrometheusHandle) -> Result<Arc<App>> {
-        let market = Market::new(options.database.clone(), options.enable_query)?;
+        let market = Market::new(options.database.clone())?;
         let workers = Arc::new(Workers::new(Arc::clone(&market), options.workers, LONGEST_LINE));
+        let ingest = Ingest::new(&market)?;
         let keys = Keys::load(&options.keys)?;
+        let jobs = Jobs::start(&options, &market)?;
         let shutdown = CancellationToken::new();
         let at_a_time = usize::try_from(options.configuration.streaming.max_concurrent_scans.0).unwrap_or(1);
         Ok(Arc::new(App {
             hub: Hub::new(Arc::clone(&market), at_a_time, shutdown.clone()),
             desk: Desk::new(&options),
             tasks: TaskTracker::new(),
+            jobs,
             market,
             workers,
             cache: Cache::new(),
+            store: Store::open(State::new(&options.state))?,
             limits: Limits::new(options.rate_limit),
+            ingest,
             keys,
             metrics,
+            built_in_description: OnceLock::new(),
             started: Instant::now(),
             shutdown,
             parameters: Mutex::new(HashMap::new()),
@@ -103,9 +117,38 @@ impl App {
     }
 
     /// Takes note of a scan that has ended.
-    pub(crate) fn record(&self, prepared: Prepared, outcome: Result<Scanned>) -> Result<Recorded> {
-        let scanned = outcome?;
-        Ok(Recorded { prepared, body: scanned.body })
+    pub(crate) fn record(&self, prepared: &Prepared, scan_id: String, elapsed: Duration, outcome: Result<Results>) -> Result<Record> {
+        match outcome.and_then(|results| results.compacted()) {
+            Ok(results) => {
+                let record = self.scan(prepared, &scan_id, elapsed, Outcome::Done(&results));
+                self.store.record(record.clone());
+                Ok(record)
+            }
+            Err(error) => {
+                self.record_failure(prepared, &scan_id, elapsed, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes note of a scan that has failed.
+    fn record_failure(&self, prepared: &Prepared, scan_id: &str, elapsed: Duration, error: &Error) {
+        let told = match error {
+            // Whoever stops a query does not tell it why.
+            Error::Interrupted if elapsed >= self.allowed() => &Error::Timeout(self.allowed()),
+            // The client has left.
+            Error::Output(_) => &Error::Interrupted,
+            other => other,
+        };
+        let (kind, text) = (told.kind(), told.to_string());
+        self.store.record(self.scan(prepared, scan_id, elapsed, Outcome::Failed { kind, text: &text }));
+    }
+
+    fn scan(&self, prepared: &Prepared, scan_id: &str, elapsed: Duration, outcome: Outcome<'_>) -> Record {
+        let database =
+            self.market.file().map(|file| std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf()).display().to_string());
+        let (database, data_version) = (database.as_deref(), prepared.data_version.as_deref());
+        Scan { scan_id, command: SERVER, call: &prepared.call, database, data_version, elapsed, outcome }.record()
     }
 
     /// Whether the server is about to end.
@@ -119,30 +162,18 @@ impl App {
     }
 }
 
-/// A scan that has ended well.
-pub(crate) struct Recorded {
-    pub(crate) prepared: Prepared,
-    pub(crate) body: String,
-}
-
 /// Takes note of a scan whose rows are sent as they come.
 pub(crate) struct Recording {
     app: Arc<App>,
     scan_id: String,
     started: Instant,
     prepared: Arc<Mutex<Option<Prepared>>>,
-    results: stockscan_state::Results,
+    results: Results,
 }
 
 impl Recording {
     pub(crate) fn new(app: &Arc<App>, scan_id: String) -> Recording {
-        Recording {
-            app: Arc::clone(app),
-            scan_id,
-            started: Instant::now(),
-            prepared: Arc::default(),
-            results: stockscan_state::Results::default(),
-        }
+        Recording { app: Arc::clone(app), scan_id, started: Instant::now(), prepared: Arc::default(), results: Results::default() }
     }
 
     /// Where the scan is put once it is known.
@@ -162,9 +193,11 @@ impl Observer for Recording {
 
     fn end(self, outcome: &Result<()>) {
         let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(prepared) = prepared.filter(|_| outcome.is_ok()) else { return };
-        let scanned = Scanned { scan_id: self.scan_id, body: String::new(), results: self.results, elapsed: self.started.elapsed() };
-        // Its rows are out already.
-        let _ = self.app.record(prepared, Ok(scanned));
+        // Without it there was no scan.
+        let Some(prepared) = prepared else { return };
+        match outcome {
+            Ok(()) => drop(self.app.record(&prepared, self.scan_id, self.started.elapsed(), Ok(self.results))),
+            Err(error) => self.app.record_failure(&prepared, &self.scan_id, self.started.elapsed(), error),
+        }
     }
 }

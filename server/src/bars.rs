@@ -7,7 +7,7 @@ use axum::{
     http::HeaderMap,
     response::Response,
 };
-use jiff::civil::{Date, DateTime};
+use jiff::civil::DateTime;
 use serde::Deserialize;
 use stockscan_engine::{Argument, Engine, Query, Result, Value};
 use utoipa::IntoParams;
@@ -15,13 +15,14 @@ use utoipa::IntoParams;
 use crate::{
     app::App,
     body::Query as AddressQuery,
+    given::moment,
     problem::{Answer, Problem},
     rows::{self, Rows},
     work::Instance,
 };
 
 /// The first and the last day that can be asked for.
-const DAYS: [&str; 2] = ["1678-01-01", "2261-12-31"];
+const DAYS: [&str; 2] = ["1900-01-01", "2199-12-31"];
 /// So many bars are sent unless more are asked for.
 const USUAL: i64 = 10_000;
 /// More are not.
@@ -34,11 +35,11 @@ const MOST: i64 = 5_000_000;
 pub(crate) struct Which {
     /// Start of the first bar, exchange time: a date or a time such as 2025-01-15T09:15. Without `from` and `to`: the latest session.
     #[serde(default)]
-    #[param(example = "2025-01-15")]
+    #[param(format = "moment", example = "2025-01-15")]
     from: Option<String>,
     /// The last bar starts before this; of a date, with it.
     #[serde(default)]
-    #[param(example = "2025-01-15")]
+    #[param(format = "moment", example = "2025-01-15")]
     to: Option<String>,
     /// At most so many, the latest ones.
     #[serde(default)]
@@ -77,23 +78,6 @@ pub(crate) async fn bars(
     Rows { format, allowed: app.allowed(), headers: Vec::new(), if_empty: Some(if_empty), make, observe: () }
         .respond(&app.workers, Instance::Ours)
         .await
-}
-
-/// A date, or a time; the end of a date if it is the last one.
-fn moment(name: &str, text: &str, is_last: bool) -> Answer<DateTime> {
-    let text = text.trim();
-    let found = if text.len() > 10 {
-        text.parse::<DateTime>().ok()
-    } else {
-        text.parse::<Date>().and_then(|date| if is_last { date.tomorrow() } else { Ok(date) }).map(|date| date.at(0, 0, 0, 0)).ok()
-    };
-    let in_range = found.filter(|time| (1678..=2262).contains(&time.year()));
-    in_range.ok_or_else(|| {
-        Problem::of_parameter(
-            name,
-            format!("{name} must be a date or a time of the exchange such as 2025-01-15 or 2025-01-15T09:15, got '{text}'"),
-        )
-    })
 }
 
 fn query(engine: &Engine, symbol: &str, from: Option<DateTime>, to: Option<DateTime>, limit: i64, bar_minutes: u32) -> Result<Query> {

@@ -1,7 +1,7 @@
-//! Bodies of requests and queries of addresses, whose mistakes become problem details.
+//! Bodies of requests, and queries and parts of addresses, whose mistakes become problem details.
 
 use axum::{
-    extract::{FromRequest, FromRequestParts, Query as AxumQuery, Request},
+    extract::{FromRequest, FromRequestParts, Path as AxumPath, Query as AxumQuery, Request},
     http::{StatusCode, header, request::Parts},
 };
 use serde::de::DeserializeOwned;
@@ -43,5 +43,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Query<T>, Problem> {
         let query = AxumQuery::<T>::from_request_parts(parts, state).await;
         query.map(|AxumQuery(query)| Query(query)).map_err(|rejection| Problem::invalid(rejection.body_text()))
+    }
+}
+
+/// The parts of a path.
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Path<T>, Problem> {
+        let path = AxumPath::<T>::from_request_parts(parts, state).await;
+        path.map(|AxumPath(path)| Path(path)).map_err(|rejection| Problem::invalid(rejection.body_text()))
     }
 }

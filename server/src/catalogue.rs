@@ -19,10 +19,14 @@ use crate::{
     app::App,
     body::{Body as JsonBody, Query as AddressQuery},
     cache::{Cache, Kept},
+    given::{date, time_of_day},
     problem::{Answer, Problem},
     scan::document,
     work::Instance,
 };
+
+/// Parameters of scanners that requests have names of their own for, and that are not a client's to set.
+pub(crate) const OF_REQUESTS: [&str; 3] = ["scan_date", "end_date", "source"];
 
 /// A parameter of a scanner.
 #[derive(Debug, Serialize, ToSchema)]
@@ -92,7 +96,7 @@ pub(crate) async fn scanners(State(app): State<Arc<App>>, headers: HeaderMap) ->
                 title: scanner.title,
             });
         }
-        Ok(json!(documents).to_string())
+        Ok(Ok(json!(documents).to_string()))
     })
     .await
 }
@@ -102,7 +106,7 @@ pub(crate) async fn scanners(State(app): State<Arc<App>>, headers: HeaderMap) ->
 pub(crate) async fn scanner_types(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer<Response> {
     cached(&app, &headers, "scanner-types", (), |_, engine| {
         let names: Vec<String> = engine.scanners()?.into_iter().map(|scanner| scanner.name).collect();
-        Ok(json!(names).to_string())
+        Ok(Ok(json!(names).to_string()))
     })
     .await
 }
@@ -137,7 +141,7 @@ pub(crate) struct TimeWindow {
     volume: u64,
 }
 
-/// The half hours of a session that have bars, counted from its first bar.
+/// The half hours of a session that have bars, counted from its first bar. 404 if it has none.
 #[utoipa::path(
     get, path = "/time-windows", tag = "market", params(OfSession),
     responses((status = 200, description = "The half hours.", body = Vec<TimeWindow>))
@@ -147,7 +151,7 @@ pub(crate) async fn time_windows(
     AddressQuery(of): AddressQuery<OfSession>,
     headers: HeaderMap,
 ) -> Answer<Response> {
-    let date = of.scan_date.as_deref().map(|text| date("scan_date", text)).transpose()?;
+    let date = of.scan_date.as_deref().map(|text| date("scan_date", text)).transpose()?.map(|date| date.to_string());
     cached(&app, &headers, "time-windows", of, move |app, engine| {
         let session = session(app, engine, date)?;
         let days = ["first_date", "last_date"].map(|name| (name.to_owned(), Argument::Value(Value::Text(session.clone()))));
@@ -161,7 +165,8 @@ pub(crate) async fn time_windows(
              FROM windows GROUP BY windows.session_date, windows.first_ts, windows.number ORDER BY windows.number",
             bars.sql
         );
-        rows(engine, &Query { sql, ..bars })
+        let (text, count) = rows(engine, &Query { sql, ..bars })?;
+        Ok(if count == 0 { Err(Problem::not_found(format!("no stock has a bar of {session}"))) } else { Ok(text) })
     })
     .await
 }
@@ -219,7 +224,7 @@ pub(crate) async fn symbols(
         let mut arguments = bar_minutes(app);
         arguments.push(("max_results".to_owned(), Argument::Value(Value::BigInt(limit))));
         arguments.extend(which.search.map(|search| ("search".to_owned(), Argument::Value(Value::Text(search)))));
-        rows(engine, &engine.call("symbols", &arguments)?.query())
+        Ok(Ok(rows(engine, &engine.call("symbols", &arguments)?.query())?.0))
     })
     .await
 }
@@ -233,7 +238,7 @@ pub(crate) struct Overview {
     #[param(format = Date, example = "2025-01-15")]
     scan_date: Option<String>,
     /// Time of day up to which bars are seen, exchange time; without it 09:50.
-    #[param(example = "09:50", pattern = r"^(([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?|24:00(:00)?)$")]
+    #[param(format = "time-of-day", example = "09:50")]
     cutoff_time: Option<String>,
 }
 
@@ -247,7 +252,8 @@ pub(crate) async fn market_overview(
     AddressQuery(of): AddressQuery<Overview>,
     headers: HeaderMap,
 ) -> Answer<Response> {
-    let date = of.scan_date.as_deref().map(|text| date("scan_date", text)).transpose()?;
+    let date = of.scan_date.as_deref().map(|text| date("scan_date", text)).transpose()?.map(|date| date.to_string());
+    of.cutoff_time.as_deref().map(|text| time_of_day("cutoff_time", text)).transpose()?;
     cached(&app, &headers, "market-overview", of.clone(), move |app, engine| {
         let session = session(app, engine, date)?;
         let mut arguments = bar_minutes(app);
@@ -255,10 +261,10 @@ pub(crate) async fn market_overview(
         let at_end = (app.options.bar_minutes == 1440).then(|| "24:00".to_owned());
         let cutoff = of.cutoff_time.or(at_end);
         arguments.extend(cutoff.map(|cutoff| ("cutoff_time".to_owned(), Argument::Value(Value::Text(cutoff)))));
-        let text = rows(engine, &engine.call("market_overview", &arguments)?.query())?;
+        let (text, _) = rows(engine, &engine.call("market_overview", &arguments)?.query())?;
         let found: Vec<JsonValue> = serde_json::from_str(&text).map_err(|error| Error::Database(error.to_string()))?;
         let found = found.into_iter().next();
-        found.map(|row| row.to_string()).ok_or_else(|| no_session(&session))
+        Ok(found.map(|row| row.to_string()).ok_or_else(|| Problem::not_found(format!("no stock has a bar of {session} by then"))))
     })
     .await
 }
@@ -283,7 +289,7 @@ pub(crate) async fn default_configuration(State(app): State<Arc<App>>, headers: 
             let configured = app.configuration().scanner_settings(engine, &scanner.name)?;
             let mut values = Map::new();
             for parameter in app.parameters(engine, &scanner.function_name, &scanner.name)?.iter() {
-                if ["scan_date", "end_date", "source"].contains(&parameter.name.as_str()) {
+                if OF_REQUESTS.contains(&parameter.name.as_str()) {
                     continue;
                 }
                 let own = || parameter.default.as_deref().map_or(JsonValue::Null, value_of_sql);
@@ -292,7 +298,7 @@ pub(crate) async fn default_configuration(State(app): State<Arc<App>>, headers: 
             scanners.insert(scanner.name, values.into());
         }
         let default = serde_json::to_value(&app.configuration().default).map_err(|error| Error::Database(error.to_string()))?;
-        Ok(json!(DefaultConfiguration { default, scanners }).to_string())
+        Ok(Ok(json!(DefaultConfiguration { default, scanners }).to_string()))
     })
     .await
 }
@@ -356,12 +362,12 @@ pub(crate) async fn validate(State(app): State<Arc<App>>, JsonBody(request): Jso
 }
 
 /// A document that stays the same as long as the data does.
-async fn cached<K: Serialize + Send + 'static>(
+pub(crate) async fn cached<K: Serialize + Send + 'static>(
     app: &Arc<App>,
     headers: &HeaderMap,
     what: &'static str,
     question: K,
-    make: impl FnOnce(&App, &Engine) -> Result<String> + Send + 'static,
+    make: impl FnOnce(&App, &Engine) -> Result<Answer<String>> + Send + 'static,
 ) -> Answer<Response> {
     if let Some(Some(version)) = app.market.known_version()
         && let Some(kept) = app.cache.get(&Cache::key(what, &question, &version))
@@ -371,9 +377,9 @@ async fn cached<K: Serialize + Send + 'static>(
     let inner = Arc::clone(app);
     let work = move |engine: &Engine| {
         let version = inner.market.version_seen(engine)?;
-        Ok((version, make(&inner, engine)?))
+        Ok(make(&inner, engine)?.map(|body| (version, body)))
     };
-    let (version, body) = app.workers.run(Instance::Ours, app.allowed(), work).await?;
+    let (version, body) = app.workers.run(Instance::Ours, app.allowed(), work).await??;
     let kept = Arc::new(Kept::new(body, app.configuration().run_settings("").cache_ttl));
     if let Some(version) = version {
         app.cache.insert(Cache::key(what, &question, &version), Arc::clone(&kept));
@@ -396,31 +402,23 @@ pub(crate) fn unless_known(headers: &HeaderMap, kept: &Kept) -> Response {
     response
 }
 
-/// The rows of a query as a JSON array.
-fn rows(engine: &Engine, query: &Query) -> Result<String> {
+/// The rows of a query as a JSON array, and how many.
+fn rows(engine: &Engine, query: &Query) -> Result<(String, usize)> {
     let (schema, batches) = engine.collect(query, None)?;
     let mut writer = RowWriter::new(Format::Json, Vec::new(), &schema)?;
     batches.iter().try_for_each(|batch| writer.write(batch))?;
-    String::from_utf8(writer.finish()?).map_err(|error| Error::Database(error.to_string()))
-}
-
-/// The date that is asked for.
-fn date(name: &str, text: &str) -> Answer<String> {
-    let date = text.trim().parse::<jiff::civil::Date>().ok().filter(|_| text.trim().len() == 10);
-    let date = date.map(|date| date.to_string());
-    date.ok_or_else(|| Problem::of_parameter(name, format!("{name} must be a date such as 2025-01-15, got '{text}'")))
+    let text = String::from_utf8(writer.finish()?).map_err(|error| Error::Database(error.to_string()))?;
+    Ok((text, batches.iter().map(arrow::array::RecordBatch::num_rows).sum()))
 }
 
 /// The session that is asked for, or the latest in the data.
 fn session(app: &App, engine: &Engine, date: Option<String>) -> Result<String> {
     match date {
         Some(date) => Ok(date),
-        None => engine.latest_session(&bar_minutes(app))?.ok_or_else(|| no_session("the data")),
+        None => engine
+            .latest_session(&bar_minutes(app))?
+            .ok_or_else(|| Error::MissingSource { relation: engine.source().to_owned(), database: String::new() }),
     }
-}
-
-fn no_session(session: &str) -> Error {
-    Error::MissingSource { relation: session.to_owned(), database: String::new() }
 }
 
 fn bar_minutes(app: &App) -> Vec<(String, Argument)> {

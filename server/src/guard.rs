@@ -118,11 +118,19 @@ fn admitted(app: &App, peer: IpAddr, request: &Request) -> Answer<Client> {
     if matches!(path, "/health" | "/ready") || request.method() == Method::OPTIONS {
         return Ok(Client { name: peer.to_string(), role: Role::Ingest });
     }
-    let outcome = app.keys.client(request.headers(), peer);
+    let outcome = match app.keys.client(request.headers(), peer) {
+        // Whoever looks for how to ask has no key yet, and sees nothing of what is in the database.
+        Err(problem) if problem.status == 401 && is_description(path) && !is_key_given(request.headers()) => {
+            Ok(Client { name: peer.to_string(), role: Role::Ingest })
+        }
+        outcome => outcome,
+    };
     // Wrong keys count as well, so that nobody can try many.
     app.limits.check(&outcome.as_ref().map_or_else(|_| peer.to_string(), |client| client.name.clone()))?;
     let client = outcome?;
-    client.needs(if path.starts_with("/ingest/") { Role::Ingest } else { Role::Read })?;
+    if !is_description(path) {
+        client.needs(if path.starts_with("/ingest/") { Role::Ingest } else { Role::Read })?;
+    }
     let is_upgrade = request.headers().contains_key(header::UPGRADE);
     // A page that may not read events can still have them made.
     let is_stream = path.starts_with("/events/");
@@ -130,6 +138,15 @@ fn admitted(app: &App, peer: IpAddr, request: &Request) -> Answer<Client> {
         from_allowed_origin(app, request.headers())?;
     }
     Ok(client)
+}
+
+/// Whether a path leads to the description of the interface.
+fn is_description(path: &str) -> bool {
+    path == "/openapi.json" || path == "/docs" || path.starts_with("/docs/")
+}
+
+fn is_key_given(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::AUTHORIZATION) || headers.contains_key("x-api-key")
 }
 
 /// Refuses what a page of a strange origin asks. Programs that are no pages say no origin.

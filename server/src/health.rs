@@ -44,7 +44,7 @@ pub(crate) struct Health {
 )]
 pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
     let (running, waiting) = app.workers.load();
-    let is_stuck = app.workers.is_stuck() || app.hub.is_stuck();
+    let is_stuck = app.workers.is_stuck() || app.ingest.is_stuck() || app.hub.is_stuck();
     let health = Health {
         status: if is_stuck { "stuck" } else { "ok" },
         version: env!("CARGO_PKG_VERSION"),
@@ -100,6 +100,7 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let number = |count: usize| u32::try_from(count).map_or(f64::INFINITY, f64::from);
     metrics::gauge!("stockscan_queries_running").set(number(running));
     metrics::gauge!("stockscan_queries_waiting").set(number(waiting));
+    metrics::gauge!("stockscan_ingests_waiting").set(number(app.ingest.waiting()));
     metrics::gauge!("stockscan_database_users").set(number(users));
     metrics::gauge!("stockscan_database_open").set(if is_open { 1.0 } else { 0.0 });
     let (watchers, subscriptions) = app.hub.load();

@@ -2,19 +2,27 @@
 //! is given, and streams what comes back.
 
 mod alerts;
+mod allowed;
 mod app;
 mod auth;
+mod backtest;
 mod bars;
 mod body;
 mod cache;
 mod catalogue;
 mod events;
+mod export;
+mod given;
 mod guard;
 mod health;
+mod history;
 mod hub;
+mod ingest;
+mod jobs;
 mod listen;
 mod market;
 mod openapi;
+mod optimize;
 mod options;
 mod problem;
 mod query;
@@ -22,6 +30,11 @@ mod router;
 mod rows;
 mod scan;
 mod socket;
+mod spreadsheet;
+mod statement;
+mod statistics;
+mod store;
+mod trading;
 mod watcher;
 mod work;
 
@@ -30,7 +43,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 pub use auth::{Key, Keys, Role};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 pub use options::Options;
+pub use query::RUN_STATEMENT;
 pub use router::PREFIX;
+pub use statement::run_statement;
 use stockscan_engine::{Error, Result};
 use tokio::{net::TcpListener, runtime};
 
@@ -80,8 +95,15 @@ async fn run(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
     if tokio::time::timeout(grace, app.tasks.wait()).await.is_err() {
         tracing::warn!("some who follow live scans or alerts were not told of the end");
     }
-    let market = Arc::clone(&app.market);
-    let closed = tokio::task::spawn_blocking(move || market.close(std::time::Instant::now() + grace)).await;
+    let ending = Arc::clone(&app);
+    let closed = tokio::task::spawn_blocking(move || {
+        let deadline = std::time::Instant::now() + grace;
+        ending.jobs.end(deadline) && ending.market.close(deadline)
+    });
+    let (closed, not_stored) = tokio::join!(closed, app.store.flush(grace));
+    if not_stored > 0 {
+        tracing::error!(scans = not_stored, "scans could not be stored before the end");
+    }
     if !closed.unwrap_or(false) {
         tracing::warn!("a query was still running at the end");
     }

@@ -1,8 +1,7 @@
 //! The database with the bars: attached while somebody needs it, and let go soon after, so that other processes get in.
 //!
-//! It is attached to be read only, but for the moments in which bars are taken in. Statements of strangers run in an instance of DuckDB of
-//! their own, which is locked down and never has the file attached to be written. Both instances take and leave the file together: locks on
-//! files are a process's, and closing a file in one of them would drop the other's lock.
+//! It is attached to be read only, but for the moments in which bars are taken in. Statements of strangers run in processes of their own, which
+//! open the file to be read: as long as one does, the file is attached here in no other way.
 
 use std::{
     ops::Deref,
@@ -32,8 +31,8 @@ enum Use {
     Read,
     /// To take bars in.
     Write,
-    /// To run a stranger's statement.
-    AdHoc,
+    /// To let another process read.
+    Share,
 }
 
 /// How the file is attached.
@@ -41,9 +40,9 @@ enum Use {
 enum Mode {
     /// Not at all.
     Closed,
-    /// In both instances, to be read.
+    /// To be read.
     Reading,
-    /// In the one that is ours, to be written as well.
+    /// To be written as well.
     Writing,
 }
 
@@ -52,7 +51,7 @@ impl Mode {
         match wanted {
             Use::Read => self != Mode::Closed,
             Use::Write => self == Mode::Writing,
-            Use::AdHoc => self == Mode::Reading,
+            Use::Share => self == Mode::Reading,
         }
     }
 }
@@ -70,8 +69,7 @@ pub struct Market {
 
 #[derive(Debug)]
 struct Inner {
-    ours: Engine,
-    strangers: Option<Engine>,
+    engine: Engine,
     mode: Mode,
     users: usize,
     /// The last time that somebody used it.
@@ -110,27 +108,19 @@ impl Drop for Access {
 }
 
 impl Market {
-    /// Opens DuckDB, but not yet the file. `for_strangers`: whether statements of strangers may be run.
+    /// Opens DuckDB, but not yet the file.
     ///
     /// # Errors
     /// As [`Engine::open`].
-    pub fn new(options: Options, for_strangers: bool) -> Result<Arc<Market>> {
+    pub fn new(options: Options) -> Result<Arc<Market>> {
         let file = match &options.location {
             Location::File(file) => Some(file.clone()),
             Location::Memory => None,
         };
         let read_only = options.read_only || file.is_none();
         let in_memory = Options { location: Location::Memory, read_only: false, ..options };
-        let strangers = if for_strangers { Some(crate::query::instance(&in_memory, file.as_deref())?) } else { None };
-        let inner = Inner {
-            ours: Engine::open(in_memory)?,
-            strangers,
-            mode: Mode::Closed,
-            users: 0,
-            used: Instant::now(),
-            wanted: None,
-            is_closing: false,
-        };
+        let inner =
+            Inner { engine: Engine::open(in_memory)?, mode: Mode::Closed, users: 0, used: Instant::now(), wanted: None, is_closing: false };
         let market = Arc::new(Market { file, read_only, inner: Mutex::new(inner), changed: Condvar::new(), version: Mutex::new(None) });
         let weak = Arc::downgrade(&market);
         let let_go = move || {
@@ -160,12 +150,22 @@ impl Market {
         self.enter(Use::Write, deadline)
     }
 
-    /// A connection for a stranger's statement, of the instance that is locked down.
+    /// A connection as for [`Market::read`]; while there is one, nobody takes bars in, so that other processes can read the file as well.
     ///
     /// # Errors
     /// As [`Market::read`].
-    pub fn ad_hoc(self: &Arc<Market>, deadline: Instant) -> Result<Access> {
-        self.enter(Use::AdHoc, deadline)
+    pub fn share(self: &Arc<Market>, deadline: Instant) -> Result<Access> {
+        self.enter(Use::Share, deadline)
+    }
+
+    /// A connection to the same instance of DuckDB, apart from the file: it does not keep it from being let go.
+    ///
+    /// # Errors
+    /// What DuckDB says.
+    pub fn beside(&self) -> Result<Engine> {
+        let engine = self.lock().engine.try_clone()?;
+        engine.connection().execute_batch("USE memory")?;
+        Ok(engine)
     }
 
     /// Whether bars cannot be taken in.
@@ -180,19 +180,7 @@ impl Market {
         self.file.as_deref()
     }
 
-    /// What is another text after every change of the bars, without opening the file if it is as it was; `None`: that cannot be told.
-    ///
-    /// # Errors
-    /// As [`Market::read`].
-    pub fn data_version(self: &Arc<Market>, deadline: Instant) -> Result<Option<String>> {
-        if let Some(known) = self.known_version() {
-            return Ok(known);
-        }
-        let engine = self.read(deadline)?;
-        self.version_seen(&engine)
-    }
-
-    /// The same, if it is known without looking into the file.
+    /// What is another text after every change of the bars, if it is known without looking into the file; `None` in it: that cannot be told.
     #[must_use]
     pub fn known_version(&self) -> Option<Option<String>> {
         let now = file_version(self.file.as_deref()?)?;
@@ -211,6 +199,12 @@ impl Market {
             *self.version.lock().unwrap_or_else(PoisonError::into_inner) = Some((file, data.clone()));
         }
         Ok(data)
+    }
+
+    /// Whether somebody who takes bars in has waited for so long for those to be done who only read.
+    #[must_use]
+    pub fn writer_waits(&self, time: Duration) -> bool {
+        self.lock().wanted.is_some_and(|(wanted, since)| wanted == Use::Write && since.elapsed() >= time)
     }
 
     /// How many use it at the moment, and whether the file is attached.
@@ -258,11 +252,7 @@ impl Market {
             }
             let mut pause = LONGEST_WAIT;
             if self.file.is_none() || (inner.mode.suits(wanted) && !inner.gives_way(wanted)) {
-                let engine = match (wanted, &inner.strangers) {
-                    (Use::AdHoc, Some(strangers)) => strangers.try_clone()?,
-                    (Use::AdHoc, None) => return Err(Error::Invalid("statements of strangers are not run here".to_owned())),
-                    _ => inner.ours.try_clone()?,
-                };
+                let engine = inner.engine.try_clone()?;
                 inner.forget(wanted);
                 inner.users += 1;
                 return Ok(Access { engine: Some(engine), market: Arc::clone(self) });
@@ -314,26 +304,16 @@ impl Inner {
             return Ok(());
         }
         self.mode = Mode::Closed;
-        let strangers = self.strangers.as_mut().map_or(Ok(()), Engine::detach);
-        let ours = match self.ours.detach() {
+        match self.engine.detach() {
             // What was committed stands in the log beside the file, from where the next one takes it.
-            Err(error) if error.to_string().contains("CHECKPOINT during DETACH failed") => Ok(()),
-            other => other,
-        };
-        strangers.and(ours)?;
+            Err(error) if error.to_string().contains("CHECKPOINT during DETACH failed") => {}
+            other => other?,
+        }
         let Some(file) = file else { return Ok(()) };
         match mode {
             Mode::Closed => return Ok(()),
-            Mode::Reading => {
-                self.ours.attach(file)?;
-                if let Some(strangers) = &mut self.strangers
-                    && let Err(error) = strangers.attach(file)
-                {
-                    self.ours.detach()?;
-                    return Err(error);
-                }
-            }
-            Mode::Writing => self.ours.attach_to_write(file)?,
+            Mode::Reading => self.engine.attach(file)?,
+            Mode::Writing => self.engine.attach_to_write(file)?,
         }
         self.mode = mode;
         Ok(())

@@ -193,11 +193,13 @@ fn refused_parameter(text: &str) -> Option<String> {
     if let Some(rest) = text.strip_prefix("config has no key '") {
         return rest.split('\'').next().map(str::to_owned);
     }
-    let (function, rest) = text.split_once(": ")?;
     let is_name =
         |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    let rest = text.split_once(": ").filter(|(function, _)| is_name(function)).map_or(text, |(_, rest)| rest);
     let (name, rule) = rest.split_once(' ')?;
-    (is_name(function) && is_name(name) && (rule.starts_with("must") || rule.starts_with("expects"))).then(|| name.to_owned())
+    // With its value: `scan_breakout: cutoff_time (00:00) is earlier than …`.
+    let has_value = rule.starts_with('(');
+    (is_name(name) && (has_value || rule.starts_with("must ") || rule.starts_with("expects "))).then(|| name.to_owned())
 }
 
 impl IntoResponse for Problem {

@@ -5,7 +5,7 @@ use std::{any::Any, sync::Arc, time::Duration};
 use axum::{
     Router,
     body::Body,
-    extract::DefaultBodyLimit,
+    extract::{DefaultBodyLimit, State},
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::from_fn_with_state,
     response::{IntoResponse, Response},
@@ -19,9 +19,11 @@ use tower_http::{
 };
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
-use utoipa_swagger_ui::SwaggerUi;
 
-use crate::{alerts, app::App, bars, catalogue, events, guard, health, problem::Problem, scan, socket};
+use crate::{
+    alerts, app::App, backtest, bars, catalogue, events, export, guard, health, history, ingest, jobs, openapi, optimize, problem::Problem,
+    query, scan, socket, statistics,
+};
 
 /// Where everything is.
 pub const PREFIX: &str = "/api/v1/scanner";
@@ -43,7 +45,9 @@ scan with the same parameters and interval has the same subscription_id. A page 
 `new WebSocket(address, [\"stockscan\", \"key.\" + KEY])`. Closed with 1001: the server ends; 1002, 1003, 1007, 1009: a message was not as expected; \
 1008: pings were not answered."),
         (name = "catalogue", description = "What there is to scan with."),
+        (name = "jobs", description = "Backtest and optimise, which may take a while."),
         (name = "market", description = "The data."),
+        (name = "query", description = "Ask in SQL."),
         (name = "configuration", description = "What is assumed where a request says nothing."),
         (name = "server", description = "The server itself."),
     ),
@@ -56,6 +60,10 @@ fn paths(app: &Arc<App>) -> (Router, utoipa::openapi::OpenApi) {
     let inside = OpenApiRouter::new()
         .routes(routes!(scan::scan))
         .routes(routes!(scan::batch_scan))
+        .routes(routes!(history::scan))
+        .routes(routes!(history::scans))
+        .routes(routes!(export::export))
+        .routes(routes!(statistics::performance))
         .routes(routes!(catalogue::scanners))
         .routes(routes!(catalogue::scanner_types))
         .routes(routes!(catalogue::time_windows))
@@ -71,26 +79,35 @@ fn paths(app: &Arc<App>) -> (Router, utoipa::openapi::OpenApi) {
         .routes(routes!(alerts::alerts))
         .routes(routes!(alerts::rules))
         .routes(routes!(alerts::test))
+        .routes(routes!(backtest::backtest))
+        .routes(routes!(optimize::optimize))
+        .routes(routes!(jobs::list))
+        .routes(routes!(jobs::get, jobs::delete))
+        .routes(routes!(jobs::result))
+        .routes(routes!(ingest::ingest_bars))
+        .routes(routes!(query::query))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics));
     let all = OpenApiRouter::with_openapi(Document::openapi()).nest(PREFIX, inside);
     let (router, document) = all.with_state(Arc::clone(app)).split_for_parts();
-    (router, crate::openapi::finished(document))
+    (router, document)
 }
 
 /// Everything that is served.
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let (router, document) = paths(app);
-    let document_text = serde_json::to_string(&document).unwrap_or_default();
-    let served = move || std::future::ready(([(header::CONTENT_TYPE, "application/json")], document_text.clone()));
-    let address = format!("{PREFIX}/openapi.json");
-    let config = utoipa_swagger_ui::Config::from(address.clone()).validator_url("none");
-    let docs = SwaggerUi::new(format!("{PREFIX}/docs")).config(config);
+    let document = Arc::new(openapi::finished(&document, app));
+    let served = {
+        let app = Arc::clone(app);
+        move |client, headers| openapi::served(document, State(app), client, headers)
+    };
     let fixed = |name: HeaderName, value: &'static str| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
     router
-        .route(&address, get(served))
-        .merge(docs)
+        .route(&format!("{PREFIX}/openapi.json"), get(served))
+        .route(&format!("{PREFIX}/docs"), get(openapi::docs))
+        .route(&format!("{PREFIX}/docs/"), get(openapi::page))
+        .route(&format!("{PREFIX}/docs/{{*path}}"), get(openapi::page))
         .fallback(|| async { Problem::not_found(format!("there is no such path; {PREFIX}/docs lists all")) })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", format!("not with this method; {PREFIX}/docs lists all"))
@@ -102,6 +119,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(fixed(header::X_FRAME_OPTIONS, "DENY"))
         .layer(fixed(header::REFERRER_POLICY, "no-referrer"))
+        .layer(fixed(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(Arc::clone(app), guard::log))
 }
@@ -128,6 +146,7 @@ fn cors(app: &Arc<App>) -> CorsLayer {
             header::RETRY_AFTER,
             HeaderName::from_static("x-request-id"),
             HeaderName::from_static("stockscan-scan-id"),
+            HeaderName::from_static("stockscan-truncated"),
         ])
         .max_age(Duration::from_secs(600))
 }

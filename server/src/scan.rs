@@ -5,11 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arrow::{
-    array::{Array, AsArray, RecordBatch},
-    compute::{cast, concat_batches},
-    datatypes::{DataType, Float64Type},
-};
 use axum::{
     Json,
     body::Body,
@@ -19,17 +14,18 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as JsonValue, json};
-use stockscan_configuration::RunSettings;
+use stockscan_configuration::{RunSettings, Whole};
 use stockscan_engine::{Argument, Call, Engine, Error, Query, Result, Value, quoted};
-use stockscan_formats::{Format, arrow_error};
+use stockscan_formats::Format;
 use stockscan_live::value_of_json;
-use stockscan_state::{Results, new_scan_id};
+use stockscan_state::{MOST_ROWS, Results, new_scan_id};
 use utoipa::ToSchema;
 
 use crate::{
     app::App,
     body::Body as JsonBody,
     cache::{Cache, Kept},
+    given, history,
     problem::{Answer, Problem},
     rows::{self, Rows},
     work::Instance,
@@ -37,8 +33,6 @@ use crate::{
 
 /// How long the scan of a session that is over may be repeated from memory.
 const LONG: Duration = Duration::from_secs(24 * 3600);
-/// More rows are not put into one document.
-const MOST_RESULTS: usize = 100_000;
 /// Up to when a session is followed, unless the request or the configuration says otherwise: as outcomes() has it.
 const END_OF_DAY: &str = "15:15";
 
@@ -63,11 +57,11 @@ pub(crate) struct ScanRequest {
     pub(crate) end_date: Option<String>,
     /// Time of day up to which bars are seen, exchange time; without it the scanner's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(example = "09:50", pattern = r"^(([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?|24:00(:00)?)$")]
+    #[schema(format = "time-of-day", example = "09:50")]
     pub(crate) cutoff_time: Option<String>,
     /// Time of day up to which a session is followed to say what became of a hit, exchange time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(example = "15:15", pattern = r"^(([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?|24:00(:00)?)$")]
+    #[schema(format = "time-of-day", example = "15:15")]
     pub(crate) end_of_day_time: Option<String>,
     /// Only these symbols.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -118,9 +112,8 @@ pub(crate) struct ScanResponse {
 
 /// A scan that is ready to be run.
 pub(crate) struct Prepared {
-    pub(crate) scanner: String,
     pub(crate) call: Call,
-    pub(crate) start: String,
+    /// The last session.
     pub(crate) end: String,
     pub(crate) query: Query,
     pub(crate) settings: RunSettings,
@@ -144,7 +137,7 @@ impl ScanRequest {
         let is_built_in = stockscan_engine::is_built_in(&function) && !engine.hides_built_in(&function)?;
         let data_version = if is_built_in { app.market.version_seen(engine)? } else { None };
         let query = self.with_outcomes(app, engine, &call, (&start, &end))?;
-        Ok(Prepared { settings: app.configuration().run_settings(&scanner), scanner, call, start, end, query, data_version })
+        Ok(Prepared { settings: app.configuration().run_settings(&scanner), call, end, query, data_version })
     }
 
     /// What the configuration says, and over it the request.
@@ -172,26 +165,26 @@ impl ScanRequest {
             config.iter().for_each(|(name, value)| set(name, value_of_json(value)));
         }
         if let Some(cutoff) = &self.cutoff_time {
+            given::time_of_day("cutoff_time", cutoff)?;
             set("cutoff_time", Value::Text(cutoff.clone()));
         }
         if let Some(symbols) = &self.symbols {
+            if symbols.is_empty() {
+                return Err(Error::Invalid("symbols must not be empty; leave it out for all".to_owned()));
+            }
             set("symbols", Value::List(symbols.iter().map(|symbol| Value::Text(symbol.clone())).collect()));
         }
         Ok(arguments)
     }
 
     fn sessions(&self, engine: &Engine, arguments: &[(String, Argument)]) -> Result<(String, String)> {
-        let date = |name: &str, text: &str| {
-            let date = text.trim().parse::<jiff::civil::Date>();
-            date.map(|date| date.to_string())
-                .map_err(|_| Error::Invalid(format!("scan: {name} must be a date such as 2025-01-15, got '{text}'")))
-        };
+        let date = |name: &str, text: &str| given::date(name, text).map(|date| date.to_string());
         let (start, end) = match (&self.scan_date, &self.start_date, &self.end_date) {
-            (Some(_), Some(_), _) => return Err(Error::Invalid("scan: scan_date must not be given beside start_date".to_owned())),
+            (Some(_), Some(_), _) => return Err(Error::Invalid("scan_date must not be given beside start_date".to_owned())),
             (Some(one), None, None) | (None, Some(one), None) => (date("scan_date", one)?, date("scan_date", one)?),
             (Some(start), None, Some(end)) => (date("scan_date", start)?, date("end_date", end)?),
             (None, Some(start), Some(end)) => (date("start_date", start)?, date("end_date", end)?),
-            (None, None, Some(_)) => return Err(Error::Invalid("scan: start_date must be given beside end_date".to_owned())),
+            (None, None, Some(_)) => return Err(Error::Invalid("start_date must be given beside end_date".to_owned())),
             (None, None, None) => {
                 let shared = ["bar_minutes", "session_start", "session_end"];
                 let bars: Vec<_> = arguments.iter().filter(|(name, _)| shared.contains(&name.as_str())).cloned().collect();
@@ -202,7 +195,7 @@ impl ScanRequest {
             }
         };
         if start > end {
-            return Err(Error::Invalid(format!("scan: start_date must not be after end_date, got {start} and {end}")));
+            return Err(Error::Invalid(format!("start_date must not be after end_date, got {start} and {end}")));
         }
         Ok((start, end))
     }
@@ -210,6 +203,7 @@ impl ScanRequest {
     /// The scan's rows, each with what became of it.
     fn with_outcomes(&self, app: &App, engine: &Engine, call: &Call, (start, end): (&str, &str)) -> Result<Query> {
         let scan = call.query();
+        self.end_of_day_time.as_deref().map(|text| given::time_of_day("end_of_day_time", text)).transpose()?;
         let given = |name: &str| call.arguments.iter().find(|(given, _)| given == name).map(|(_, value)| value.clone());
         if app.options.bar_minutes == 1440 {
             let sql = format!(
@@ -246,63 +240,20 @@ impl ScanRequest {
     }
 }
 
-/// A scan's document, and what the history keeps of it.
-pub(crate) struct Scanned {
-    pub(crate) scan_id: String,
-    pub(crate) body: String,
-    pub(crate) results: Results,
-    pub(crate) elapsed: Duration,
-}
-
-/// Runs a scan and writes its document.
-pub(crate) fn scanned(engine: &Engine, prepared: &Prepared, started: Instant) -> Result<Scanned> {
+/// Runs a scan.
+pub(crate) fn scanned(engine: &Engine, prepared: &Prepared) -> Result<Results> {
     let (schema, batches) = engine.collect(&prepared.query, None)?;
-    let rows = concat_batches(&schema, &batches).map_err(arrow_error)?;
-    if rows.num_rows() > MOST_RESULTS {
-        return Err(Error::Invalid(format!(
-            "this finds {} hits, and one document has at most {MOST_RESULTS}; ask for fewer sessions, or for rows: Accept: application/x-ndjson, text/csv, \
-             application/vnd.apache.arrow.stream or application/vnd.apache.parquet",
-            rows.num_rows()
-        )));
-    }
     let mut results = Results::default();
     results.begin(&schema);
-    results.take(&rows);
-    let elapsed = started.elapsed();
-    let scan_id = new_scan_id();
-    let head = head(&scan_id, prepared, &rows, elapsed)?.to_string();
-    let hits = results.json()?.unwrap_or_else(|| "[]".to_owned());
-    let body = format!("{},\"results\":{hits},\"timestamp\":\"{}\"}}", head.trim_end_matches('}'), crate::problem::now());
-    Ok(Scanned { scan_id, body, results, elapsed })
-}
-
-/// What stands before the hits.
-fn head(scan_id: &str, prepared: &Prepared, rows: &RecordBatch, elapsed: Duration) -> Result<JsonValue> {
-    let mean = |column: &str| -> Result<Option<f64>> {
-        let Some(column) = rows.column_by_name(column) else { return Ok(None) };
-        let numbers = cast(column, &DataType::Float64).map_err(arrow_error)?;
-        let numbers: Vec<f64> = numbers.as_primitive::<Float64Type>().iter().flatten().collect();
-        #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
-        Ok((!numbers.is_empty()).then(|| numbers.iter().sum::<f64>() / numbers.len() as f64))
-    };
-    let outcomes = rows.column_by_name("breakout_successful").and_then(|column| column.as_boolean_opt());
-    let known = outcomes.map_or(0, |outcomes| outcomes.len() - outcomes.null_count());
-    let successful = outcomes.filter(|_| known > 0).map(|outcomes| outcomes.true_count());
-    #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
-    let rate = successful.map(|successful| 100.0 * successful as f64 / known as f64);
-    Ok(json!({
-        "scan_id": scan_id,
-        "scanner_type": prepared.scanner,
-        "scan_date": (prepared.start == prepared.end).then_some(&prepared.start),
-        "start_date": prepared.start,
-        "end_date": prepared.end,
-        "total_results": rows.num_rows(),
-        "successful_breakouts": successful,
-        "success_rate": rate,
-        "avg_price_change": mean("price_change_pct")?,
-        "avg_probability_score": mean("probability_score")?,
-        "execution_time_ms": elapsed.as_secs_f64() * 1000.0,
-    }))
+    batches.iter().for_each(|batch| results.take(batch));
+    if results.batches().is_none() {
+        return Err(Error::Invalid(format!(
+            "this finds {} hits, and one document has at most {MOST_ROWS}; ask for fewer sessions, or for rows: Accept: application/x-ndjson, text/csv, \
+             application/vnd.apache.arrow.stream or application/vnd.apache.parquet",
+            results.rows()
+        )));
+    }
+    Ok(results)
 }
 
 /// Runs one scan, or repeats its answer.
@@ -322,17 +273,18 @@ pub(crate) async fn answer(app: &Arc<App>, request: ScanRequest) -> Answer<Arc<K
         .workers
         .run(Instance::Ours, app.allowed(), move |engine| {
             let prepared = request.prepare(&inner, engine)?;
-            let outcome = scanned(engine, &prepared, started);
-            let scanned = inner.record(prepared, outcome)?;
-            Ok((request, scanned))
+            let outcome = scanned(engine, &prepared);
+            let record = inner.record(&prepared, new_scan_id(), started.elapsed(), outcome)?;
+            let body = history::document(&record)?.ok_or_else(|| Error::Database("a scan without its rows".to_owned()))?;
+            Ok((request, prepared, body))
         })
         .await;
-    let (request, recorded) = outcome.map_err(named)?;
-    let settings = recorded.prepared.settings;
-    let is_over = recorded.prepared.end < yesterday();
+    let (request, prepared, body) = outcome.map_err(named)?;
+    let settings = prepared.settings;
+    let is_over = prepared.end < yesterday();
     let within = if is_over { LONG.max(settings.cache_ttl) } else { settings.cache_ttl };
-    let kept = Arc::new(Kept::new(recorded.body, within));
-    if let Some(version) = recorded.prepared.data_version.filter(|_| settings.enable_caching && !settings.cache_ttl.is_zero()) {
+    let kept = Arc::new(Kept::new(body, within));
+    if let Some(version) = prepared.data_version.filter(|_| settings.enable_caching && !settings.cache_ttl.is_zero()) {
         app.cache.insert(Cache::key("scan", &request, &version), Arc::clone(&kept));
     }
     Ok(kept)
@@ -398,8 +350,8 @@ pub(crate) struct BatchRequest {
     scans: Vec<ScanRequest>,
     /// How many of them run at a time, at most; without it as many as the server allows.
     #[serde(default)]
-    #[schema(minimum = 1, maximum = 100)]
-    max_concurrent: Option<u8>,
+    #[schema(value_type = Option<u8>, minimum = 1, maximum = 100)]
+    max_concurrent: Option<Whole<1, 100>>,
 }
 
 /// What came of scans that were run together, in the order in which they were asked for.
@@ -427,10 +379,7 @@ pub(crate) async fn batch_scan(State(app): State<Arc<App>>, JsonBody(batch): Jso
         let detail = format!("scans must have 1 to {most} items, got {}", batch.scans.len());
         return Err(Problem::of_parameter("scans", detail));
     }
-    if batch.max_concurrent.is_some_and(|at_a_time| !(1..=100).contains(&at_a_time)) {
-        return Err(Problem::of_parameter("max_concurrent", "max_concurrent must be between 1 and 100"));
-    }
-    let at_a_time = batch.max_concurrent.map_or(most, usize::from);
+    let at_a_time = batch.max_concurrent.and_then(|at_a_time| usize::try_from(at_a_time.0).ok()).unwrap_or(most);
     let permits = Arc::new(tokio::sync::Semaphore::new(at_a_time));
     let mut running = tokio::task::JoinSet::new();
     for (index, request) in batch.scans.into_iter().enumerate() {

@@ -81,7 +81,7 @@ impl Drop for Stop {
 pub enum Instance {
     /// Ours.
     Ours,
-    /// The one for strangers' statements.
+    /// That of another process, for a stranger's statement: here the file is only kept open to be read.
     Strangers,
 }
 
@@ -172,7 +172,7 @@ impl Workers {
             let patient_until = workers.patience.map_or(deadline, |patience| deadline.min(Instant::now() + patience));
             let engine = match instance {
                 Instance::Ours => workers.market.read(patient_until),
-                Instance::Strangers => workers.market.ad_hoc(patient_until),
+                Instance::Strangers => workers.market.share(patient_until),
             };
             match engine {
                 Ok(engine) => {

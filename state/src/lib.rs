@@ -1,4 +1,5 @@
-//! What was scanned, and when: every scan with its arguments, the version of the data, its time, and its rows or its error.
+//! What was scanned, and when: every scan with its arguments, the version of the data, its time, and its rows or its error. And the long
+//! jobs of a server, with what came of them.
 //!
 //! All of it is in a DuckDB file of its own, `state.duckdb`, so that the database with the bars can stay read-only. It is attached for the
 //! moment of reading or writing only, since one process at a time can have it open for writing; who comes second waits for that moment.
@@ -10,13 +11,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stockscan_engine::{Call, Engine, Error, Query, Result, Value, created, opening_failed, quoted_text};
+use jiff::Timestamp;
+use stockscan_engine::{Call, Engine, Error, Query, Result, TimeUnit, Value, created, opening_failed, quoted_text};
 
+mod jobs;
 mod results;
 mod scans;
+mod statistics;
 
-pub use results::Results;
-pub use scans::{Outcome, Question, Scan, new_scan_id};
+pub use jobs::{Job, JobChange, JobFilter, JobStatus, new_job_id};
+pub use results::{MOST_ROWS, Results};
+pub use scans::{Failure, Filter, Outcome, Question, Record, SERVER, Scan, new_scan_id};
+pub use statistics::{Statistics, Tally, statistics};
 
 /// The name under which the file is attached.
 pub const SCHEMA: &str = "stockscan_state";
@@ -106,7 +112,28 @@ impl State {
                 Err(error) => return Err(error),
             }
         }
-        if access == Access::Write { scans::prepare(engine) } else { Ok(()) }
+        if access == Access::Read {
+            return Ok(());
+        }
+        let tables = [scans::TABLE, jobs::TABLE].map(|table| format!("CREATE TABLE IF NOT EXISTS {SCHEMA}.{table}"));
+        let made = engine.connection().execute_batch(&tables.join("; "));
+        if made.is_err() {
+            // Else it stays attached, and the next one finds it so.
+            let _ = engine.connection().execute_batch(&format!("DETACH {SCHEMA}"));
+        }
+        Ok(made?)
+    }
+
+    /// Reads a table, if there is one.
+    fn reading<T>(&self, engine: &Engine, table: &str, work: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
+        if !self.exists() {
+            return Ok(None);
+        }
+        self.with(engine, Access::Read, || {
+            let sql = format!("SELECT count(*) > 0 FROM duckdb_tables() WHERE database_name = '{SCHEMA}' AND table_name = ?");
+            let is_there: bool = engine.connection().query_row(&sql, [table], |row| row.get(0))?;
+            if is_there { work().map(Some) } else { Ok(None) }
+        })
     }
 }
 
@@ -114,6 +141,20 @@ impl State {
 fn arguments(call: &Call) -> String {
     let arguments = call.arguments.iter().map(|(name, value)| (name.clone(), json(value)));
     serde_json::Value::Object(arguments.collect()).to_string()
+}
+
+/// Does all of something or nothing of it.
+fn in_transaction<T>(engine: &Engine, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let connection = engine.connection();
+    connection.execute_batch("BEGIN")?;
+    match work().and_then(|value| connection.execute_batch("COMMIT").map(|()| value).map_err(Error::from)) {
+        Ok(value) => Ok(value),
+        Err(error) => {
+            // What made it fail counts, not that it cannot be undone.
+            let _ = connection.execute_batch("ROLLBACK");
+            Err(error)
+        }
+    }
 }
 
 /// A value of SQL as JSON.
@@ -134,6 +175,11 @@ pub fn json(value: &Value) -> serde_json::Value {
 /// A text value, or NULL.
 fn text(value: Option<&str>) -> Value {
     value.map_or(Value::Null, |text| Value::Text(text.to_owned()))
+}
+
+/// A moment, in UTC.
+fn moment(moment: Timestamp) -> Value {
+    Value::Timestamp(TimeUnit::Microsecond, moment.as_microsecond())
 }
 
 /// A statement over the attached file, with its values.

@@ -6,6 +6,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
+# Fixtures.
+from server import market_file, market_folder, server  # noqa: F401
+
 ROOT = Path(__file__).resolve().parents[2]
 EXTENSION = Path(os.environ.get("STOCKSCAN_EXTENSION", ROOT / "dist" / "stockscan.duckdb_extension")).resolve()
 

@@ -5,11 +5,12 @@ use std::{
     time::Instant,
 };
 
+use stockscan_backtests::Test;
 use stockscan_engine::{Argument, Call, Column, Engine, Error, Result};
 
 use super::{
     Access, counted, open, say, text,
-    trading::{Test, note, seconds},
+    trading::{self, announce, is_free, lines, note, seconds},
     wrapped,
 };
 use crate::{
@@ -71,7 +72,7 @@ const ELSEWHERE: [&str; 3] = ["first_date", "last_date", "session_returns"];
 
 pub(crate) fn run(global: &Global, backtest: &Backtest) -> Result<()> {
     let engine = open(global, Access::Read)?;
-    let test = Test::new(&engine, global, &backtest.trading, "backtest")?;
+    let test = trading::test(&engine, global, &backtest.trading, "backtest")?;
     let rows = Kind::of(backtest);
     let mut more = Vec::new();
     if let Some(bucket) = &backtest.by {
@@ -88,7 +89,7 @@ pub(crate) fn run(global: &Global, backtest: &Backtest) -> Result<()> {
     let drawing = backtest.plot.as_deref().map(plots::Drawing::create).transpose()?;
     let is_for_people = output::format(&backtest.output)? == Format::Table;
     let deadline = seconds(backtest.timeout);
-    test.announce(global);
+    announce(global, &test);
     let started = Instant::now();
     if rows.function == "backtest_summary" {
         let summary = progress::shown(&engine, global, "testing", || Rows::of(&engine, &call.query(), deadline))?;
@@ -105,7 +106,7 @@ pub(crate) fn run(global: &Global, backtest: &Backtest) -> Result<()> {
     } else {
         if is_for_people && !global.quiet {
             say(&title(&test));
-            for line in test.lines(&[]) {
+            for line in lines(&test, &[]) {
                 say(&line);
             }
         }
@@ -119,7 +120,7 @@ pub(crate) fn run(global: &Global, backtest: &Backtest) -> Result<()> {
             }
         }
     }
-    if test.is_free() {
+    if is_free(&test) {
         note(global, "nothing was charged for trading: --cost-bps and --slippage-bps are 0");
     }
     if let Some(drawing) = drawing {
@@ -211,7 +212,7 @@ fn said(test: &Test, summary: &Rows, columns: &[Column], width: Option<u16>) -> 
     let bold = |text: &str| console::style(text.to_owned()).bold().to_string();
     let title = format!("{} ({})", title(test), counted(count(summary, "sessions")?, "session"));
     let mut said = format!("{}\n", bold(&wrapped(&title, width, "")));
-    for line in test.lines(&[]) {
+    for line in lines(test, &[]) {
         said.push_str(&wrapped(&line, width, ""));
         said.push('\n');
     }
@@ -312,7 +313,7 @@ fn draw(engine: &Engine, global: &Global, backtest: &Backtest, test: &Test, draw
     if daily.len() == 0 {
         return Err(Error::Invalid("there is no session to draw".to_owned()));
     }
-    let path = drawing.finish(&plots::backtest::svg(&title(test), &test.lines(&[]), &daily, &trades)?)?;
+    let path = drawing.finish(&plots::backtest::svg(&title(test), &lines(test, &[]), &daily, &trades)?)?;
     if !global.quiet {
         say!("drew {path}");
     }

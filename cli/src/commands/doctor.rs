@@ -10,7 +10,7 @@ use serde_json::Value;
 use stockscan_configuration::{Configuration, Origin, places};
 use stockscan_engine::{Engine, Error, Location, Options, Result};
 
-use super::{bar_length, counted, database, no_usable_bars, own_scanners, say_error, single};
+use super::{bar_length, counted, database, own_scanners, say_error, single};
 use crate::{arguments::Global, table::labelled};
 
 /// Looks at everything, and goes on where something is wrong.
@@ -165,7 +165,7 @@ fn examine(engine: &Engine, global: &Global) -> Result<(Vec<Line>, Option<Error>
             lines.push(("bars", format!("{} from {} to {}", counted(range.count, "session"), range.first, range.last)));
             None
         }
-        Ok(None) => Some(Error::Invalid(no_usable_bars(engine))),
+        Ok(None) => Some(Error::Invalid(engine.no_usable_bars())),
         Err(error) => Some(error),
     };
     Ok((lines, failed))

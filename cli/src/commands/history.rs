@@ -7,7 +7,7 @@ use std::{
 
 use jiff::tz::TimeZone;
 use stockscan_engine::{Engine, Error, Options, Query, Result, Value};
-use stockscan_state::{Access, SCHEMA, State};
+use stockscan_state::{Access, Filter, SCHEMA, State};
 
 use super::{counted, recording, text};
 use crate::{
@@ -103,25 +103,18 @@ fn is_for_people(output: &Output) -> Result<bool> {
 }
 
 /// The scans that are meant.
-fn condition(history: &History) -> (String, Vec<Value>) {
-    let (mut conditions, mut values) = (vec!["true".to_owned()], Vec::new());
-    if let Some(scanner) = &history.scanner_type {
-        conditions.push("scan.scanner = ?".to_owned());
-        values.push(text(scanner.strip_prefix("scan_").unwrap_or(scanner)));
+fn filter(history: &History) -> Filter {
+    let day = jiff::SignedDuration::from_hours(24);
+    Filter {
+        scanner: history.scanner_type.clone(),
+        since: history.days.and_then(|days| jiff::Timestamp::now().checked_sub(day * i32::try_from(days).unwrap_or(i32::MAX)).ok()),
+        until: None,
+        has_failed: history.failed.then_some(true),
     }
-    if let Some(days) = history.days {
-        conditions.push("scan.started_at >= make_timestamp(?) - to_days(CAST(? AS INTEGER))".to_owned());
-        values.push(Value::BigInt(jiff::Timestamp::now().as_microsecond()));
-        values.push(Value::BigInt(i64::from(days)));
-    }
-    if history.failed {
-        conditions.push("scan.status = 'failed'".to_owned());
-    }
-    (conditions.join(" AND "), values)
 }
 
 fn scans(history: &History, is_for_people: bool) -> Query {
-    let (condition, mut values) = condition(history);
+    let (condition, mut values) = filter(history).condition();
     let columns = if is_for_people {
         values.insert(0, text(&zone()));
         "left(CAST(scan.scan_id AS VARCHAR), 8) AS id, \
@@ -141,25 +134,17 @@ fn scans(history: &History, is_for_people: bool) -> Query {
 }
 
 fn statistics(history: &History) -> Query {
-    let (condition, values) = condition(history);
-    let done = "FILTER (WHERE scan.status = 'done')";
-    let scanned = "FILTER (WHERE scan.status = 'done' AND scan.cached_from IS NULL)";
+    let Query { sql, values, .. } = stockscan_state::statistics(&filter(history));
     Query::with_values(
         format!(
-            "SELECT scan.scanner, count(*) AS scans, count(*) FILTER (WHERE scan.cached_from IS NOT NULL) AS cached, count(*) FILTER (WHERE scan.status = 'failed') AS failed, \
-             CAST(sum(scan.hits) {done} AS BIGINT) AS hits, 100.0 * count(*) FILTER (WHERE scan.hits > 0) / nullif(count(*) {done}, 0) AS with_hits_pct, \
-             CAST(quantile_cont(scan.seconds, 0.5) {scanned} * 1000 AS DOUBLE) AS p50_ms, CAST(quantile_cont(scan.seconds, 0.95) {scanned} * 1000 AS DOUBLE) AS p95_ms, \
-             CAST(max(scan.seconds) {scanned} * 1000 AS DOUBLE) AS max_ms, \
-             (SELECT string_agg(concat(kinds.error_kind, ' ', kinds.n), ', ' ORDER BY kinds.n DESC, kinds.error_kind) \
-              FROM (SELECT unnest(map_keys(histogram(scan.error_kind) {FAILED})) AS error_kind, unnest(map_values(histogram(scan.error_kind) {FAILED})) AS n) AS kinds) AS errors \
-             FROM {SCHEMA}.scans AS scan WHERE {condition} GROUP BY scan.scanner ORDER BY scan.scanner"
+            "SELECT tally.scanner, tally.scans, tally.cached, tally.failed, tally.hits, tally.with_hits_pct, tally.p50_ms, tally.p95_ms, tally.max_ms, \
+             (SELECT string_agg(concat(kind.entry.key, ' ', kind.entry.value), ', ' ORDER BY kind.entry.value DESC, kind.entry.key) \
+              FROM unnest(map_entries(tally.errors)) AS kind(entry)) AS errors \
+             FROM ({sql}) AS tally WHERE tally.level = 'scanner' ORDER BY tally.scanner"
         ),
         values,
     )
 }
-
-/// Only scans that failed.
-const FAILED: &str = "FILTER (WHERE scan.status = 'failed')";
 
 /// When a scan started, by the clock of this machine.
 fn local_time(scan: &Rows) -> Result<String> {

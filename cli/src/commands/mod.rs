@@ -36,9 +36,10 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use stockscan_engine::counted;
 use stockscan_engine::{Argument, Call, Engine, Error, Location, Options, Result, Value};
 
-use crate::{arguments::Global, table::grouped};
+use crate::arguments::Global;
 
 const DEFAULT_DATABASE: &str = "market.duckdb";
 
@@ -156,11 +157,6 @@ pub(crate) fn bar_length(global: &Global) -> Vec<(String, Argument)> {
     vec![("bar_minutes".to_owned(), Argument::Value(Value::BigInt(i64::from(global.bar_minutes))))]
 }
 
-/// What to say of a source without a bar that can be scanned.
-pub(crate) fn no_usable_bars(engine: &Engine) -> String {
-    format!("{} has no bars that can be scanned; 'scanner check' says what is wrong with them", engine.name())
-}
-
 /// An exchange's regular hours, from `markets()`.
 pub(crate) struct Market {
     pub(crate) session_start: String,
@@ -196,11 +192,6 @@ pub(crate) fn text(value: &str) -> Value {
 /// A value from the first row and column.
 pub(crate) fn single(engine: &Engine, sql: &str) -> Result<String> {
     Ok(engine.connection().query_row(sql, [], |row| row.get(0))?)
-}
-
-/// `1 bar`, `2 bars`, `1,234 bars`.
-pub(crate) fn counted(count: u64, noun: &str) -> String {
-    format!("{} {noun}{}", grouped(&count.to_string()), if count == 1 { "" } else { "s" })
 }
 
 /// Text on standard error. Where that is a terminal, lines that are too long for it are broken between words. A standard error that is closed is

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use stockscan_engine::{Argument, Call, Engine, Funnel, Query, Result, Value};
 
-use super::{Access, counted, no_usable_bars, open, recording, remote, same_bars, scanning::Scanning, stream};
+use super::{Access, counted, open, recording, remote, same_bars, scanning::Scanning, stream};
 use crate::arguments::{Global, Run};
 
 pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
@@ -149,7 +149,7 @@ fn no_bars(engine: &Engine, call: &Call) -> Result<()> {
             say!("there is no bar{of} on {days}: the data has {} from {} to {}", counted(range.count, "session"), range.first, range.last)
         }
         None if !narrowed.is_empty() => say!("there is no bar{of} in the data at all"),
-        None => say!("{}", no_usable_bars(engine)),
+        None => say!("{}", engine.no_usable_bars()),
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use stockscan_configuration::RunSettings;
 use stockscan_engine::{Argument, Call, Engine, Error, Result, Value};
 use stockscan_live::value_of_json;
 
-use super::{market, no_usable_bars, symbol_list, text};
+use super::{market, symbol_list, text};
 use crate::arguments::{Global, Scan};
 
 /// A scanner with its arguments, all but the session.
@@ -78,7 +78,7 @@ impl Scanning {
                     engine.name()
                 )))
             }
-            None => Err(Error::Invalid(no_usable_bars(engine))),
+            None => Err(Error::Invalid(engine.no_usable_bars())),
         }
     }
 }

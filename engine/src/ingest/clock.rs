@@ -37,18 +37,15 @@ impl Engine {
         }
         let name = column(&columns[0]);
         let mut values = Values::Bound(Vec::new());
-        let source = reader.call(&mut values, &mapping.csv_types(false));
+        let source = reader.call(&mut values, &mapping.text_types(false));
         let values = values.bound();
-        let single = |expression: &str| -> Result<Option<bool>> {
-            let sql = format!("SELECT {expression} FROM {source} AS file_row");
-            Ok(self.connection.query_row(&sql, params_from_iter(values.iter()), |row| row.get(0))?)
-        };
         if columns.len() == 1 {
             match mapping.type_of(1) {
                 DataType::Timestamp(_, None) | DataType::Date32 => return Ok(Clock::Wall),
                 DataType::Timestamp(_, Some(_)) => return Ok(Clock::Instant),
                 number if number.is_numeric() => {
-                    let days = single(&format!("bool_and({name} BETWEEN 19000101 AND 22001231)"))?.unwrap_or(false);
+                    let sql = format!("SELECT coalesce(bool_and({name} BETWEEN 19000101 AND 22001231), false) FROM {source} AS file_row");
+                    let days = self.connection.query_row(&sql, params_from_iter(values.iter()), |row| row.get(0))?;
                     return Ok(if days { Clock::Day } else { Clock::Epoch });
                 }
                 _ => {}
@@ -56,9 +53,20 @@ impl Engine {
         }
         let texts = columns.iter().map(|name| format!("CAST({} AS VARCHAR)", column(name))).collect::<Vec<_>>().join(", ");
         let text = format!("trim(concat_ws(' ', {texts}))");
-        // `false`: there are rows, and none of their times can be read. That is a format of its own, not broken rows.
-        let readable =
-            single(&format!("bool_or(TRY_CAST({text} AS TIMESTAMPTZ) IS NOT NULL OR TRY_CAST({text} AS TIMESTAMP) IS NOT NULL)"))?;
+        let sql = format!(
+            "SELECT coalesce(bool_and(number IS NOT NULL), false), coalesce(bool_and(number BETWEEN 19000101 AND 22001231), false), \
+             bool_or(TRY_CAST(text AS TIMESTAMPTZ) IS NOT NULL OR TRY_CAST(text AS TIMESTAMP) IS NOT NULL), \
+             coalesce(bool_or(regexp_matches(text, {OFFSET})), false) \
+             FROM (SELECT text, TRY_CAST(text AS DOUBLE) AS number FROM (SELECT nullif({text}, '') AS text FROM {source} AS file_row)) \
+             WHERE text IS NOT NULL"
+        );
+        let (numbers, days, readable, with_zone): (bool, bool, Option<bool>, bool) =
+            self.connection
+                .query_row(&sql, params_from_iter(values.iter()), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        if numbers && columns.len() == 1 {
+            return Ok(if days { Clock::Day } else { Clock::Epoch });
+        }
+        // `false`: there are times, and none of them can be read. That is a format of its own, not broken rows.
         if readable == Some(false) {
             let sql = format!("SELECT any_value({text}) FROM {source} AS file_row");
             let example: Option<String> = self.connection.query_row(&sql, params_from_iter(values.iter()), |row| row.get(0))?;
@@ -68,7 +76,6 @@ impl Engine {
                 example.unwrap_or_default()
             )));
         }
-        let with_zone = single(&format!("bool_or(regexp_matches({text}, {OFFSET}))"))?.unwrap_or(false);
         Ok(if with_zone { Clock::TextWithZone } else { Clock::Text })
     }
 }

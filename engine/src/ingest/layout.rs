@@ -70,7 +70,7 @@ pub(super) struct Mapping<'a> {
     pub(super) columns: Vec<Vec<String>>,
     types: Vec<DataType>,
     symbol: Symbol,
-    is_csv: bool,
+    kind: Kind,
 }
 
 /// Where the name of the stock stands.
@@ -154,7 +154,7 @@ impl<'a> Mapping<'a> {
             known.map_or(DataType::Null, |(_, data_type)| data_type.clone())
         };
         let types = columns.iter().map(type_of).collect();
-        Ok(Mapping { layout, columns, types, symbol, is_csv: reader.kind == Kind::Csv })
+        Ok(Mapping { layout, columns, types, symbol, kind: reader.kind })
     }
 
     /// The type of a column of the bars, as it is there.
@@ -162,22 +162,32 @@ impl<'a> Mapping<'a> {
         &self.types[target]
     }
 
-    /// The types that a CSV file's numbers and symbols are read as, whatever its first lines look like.
-    pub(super) fn csv_types(&self, time_is_text: bool) -> String {
-        if !self.is_csv {
-            return String::new();
-        }
-        let types = COLUMNS.iter().zip(&self.columns).flat_map(|(target, columns)| {
+    /// The types that the columns of a file of texts are read as, whatever its first lines look like.
+    pub(super) fn text_types(&self, time_is_text: bool) -> String {
+        let option = match self.kind {
+            Kind::Csv | Kind::PlainCsv => "types",
+            Kind::Json => "columns",
+            Kind::Parquet | Kind::Relation => return String::new(),
+        };
+        let mut types = Vec::new();
+        for (target, columns) in COLUMNS.iter().zip(&self.columns) {
             let sql_type = match *target {
-                "symbol" => Some("VARCHAR"),
+                _ if self.kind == Kind::Json => "VARCHAR",
+                "symbol" => "VARCHAR",
                 // Read by its format, or put together with its date: not by what it looks like.
-                "ts" if time_is_text || columns.len() > 1 => Some("VARCHAR"),
-                "ts" => None,
-                _ => Some("DOUBLE"),
+                "ts" if time_is_text || columns.len() > 1 => "VARCHAR",
+                "ts" => continue,
+                _ => "DOUBLE",
             };
-            columns.iter().filter_map(move |column| Some(format!("{}: '{}'", literal(&Value::Text(column.clone())), sql_type?)))
-        });
-        format!(", types = {{{}}}", types.collect::<Vec<_>>().join(", "))
+            for column in columns {
+                let column = literal(&Value::Text(column.clone()));
+                if !types.iter().any(|(known, _)| *known == column) {
+                    types.push((column, sql_type));
+                }
+            }
+        }
+        let types: Vec<String> = types.iter().map(|(column, sql_type)| format!("{column}: '{sql_type}'")).collect();
+        format!(", {option} = {{{}}}", types.join(", "))
     }
 
     /// The name of the stock.

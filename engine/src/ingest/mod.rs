@@ -8,6 +8,7 @@ mod adopt;
 mod clock;
 mod layout;
 mod reader;
+mod staged;
 mod store;
 
 use std::{
@@ -17,6 +18,7 @@ use std::{
 
 pub use layout::{Label, Layout};
 pub use reader::is_bar_file;
+pub use staged::{Format, Staged};
 
 use crate::{
     Engine, Error, Query, Result,
@@ -220,7 +222,7 @@ impl Engine {
             self.store(&table, &Rows::new(&raw, values), file, report)?;
         } else {
             self.connection.execute(&format!("CREATE TEMP TABLE ingest_rows AS FROM {raw}"), duckdb::params_from_iter(values.iter()))?;
-            if reader.kind == Kind::Csv {
+            if reader.is_csv() {
                 report.rows_read += self.note_unreadable(file, report)?;
             }
             self.store(&table, &Rows::staged(), file, report)?;
@@ -236,7 +238,7 @@ impl Engine {
         let mapping = Mapping::new(layout, reader, &self.found_columns(reader)?)?;
         let clock = self.clock(layout, &mapping, reader)?;
         let mut values = Values::Bound(Vec::new());
-        let source = reader.call(&mut values, &mapping.csv_types(layout.timestamp_format.is_some()));
+        let source = reader.call(&mut values, &mapping.text_types(layout.timestamp_format.is_some()));
         let symbol = mapping.symbol(&mut values);
         let ts = mapping.timestamp(clock, &mut values)?;
         let [open, high, low, close, volume] = [2, 3, 4, 5, 6].map(|target| mapping.number(target, "DOUBLE"));
@@ -262,7 +264,15 @@ impl Engine {
                 COLUMNS.join(", ")
             )));
         }
-        Ok(table)
+        // A view is read like a table, and found out only where it is written to.
+        match self.connection.prepare(&format!("INSERT INTO {table} (symbol) VALUES (NULL)")).map_err(Error::from) {
+            Err(Error::Database(text)) if text.contains("is not an table") => Err(Error::Invalid(format!(
+                "'{name}' of {} is a view, into which no bars can go; name a table, or a new one, with --source",
+                self.name()
+            ))),
+            Err(other) => Err(other),
+            Ok(_) => Ok(table),
+        }
     }
 
     /// The name of the relation with the bars, which is no file.

@@ -30,8 +30,8 @@ pub(super) struct Rows {
     /// The bars' columns, with the volume as `raw_volume`.
     raw: String,
     /// The bars' columns, `raw_volume`, and the `reason` why a row is no bar.
-    checked: String,
-    values: Vec<Value>,
+    pub(super) checked: String,
+    pub(super) values: Vec<Value>,
     /// They are in a temporary table.
     is_staged: bool,
 }

@@ -1,11 +1,15 @@
 //! What the trades of a grid come to: for people, for machines, and as a drawing.
 
-use stockscan_engine::{Column, Query, Result, quoted};
+use stockscan_backtests::{Axis, RESULTS, Tested};
+use stockscan_engine::{Column, Query, Result, quoted, quoted_text};
 
-use super::{RESULTS, Stopped, Work};
+use super::Work;
 use crate::{
-    commands::{counted, text, trading::said_value, wrapped},
-    grid::Axis,
+    commands::{
+        counted, text,
+        trading::{lines, said_value},
+        wrapped,
+    },
     plots,
     rows::Rows,
     table::{self, Numbers, grouped},
@@ -21,7 +25,7 @@ impl Work<'_> {
     /// The combinations for a machine, each parameter a column of its own where there are no structures.
     pub(super) fn results(&self, is_flat: bool) -> Result<Query> {
         let columns = if is_flat {
-            let own = self.axes.iter().zip(self.own_columns()?);
+            let own = self.grid.axes.iter().zip(self.own_columns()?);
             let own: Vec<String> =
                 own.map(|(axis, column)| format!("result.parameters.{} AS {}", quoted(&axis.name), quoted(&column))).collect();
             format!("result.rank, result.combination, {}, result.* EXCLUDE (rank, combination, parameters)", own.join(", "))
@@ -40,33 +44,33 @@ impl Work<'_> {
     /// All values of a combination as SQL, in one text.
     fn all_shown(&self) -> String {
         let parts: Vec<String> =
-            self.axes.iter().map(|axis| format!("{} || {}", literal(&format!("{} = ", axis.name)), Work::shown(axis))).collect();
+            self.grid.axes.iter().map(|axis| format!("{} || {}", quoted_text(&format!("{} = ", axis.name)), Work::shown(axis))).collect();
         format!("CASE WHEN found.combination IS NOT NULL THEN concat_ws(', ', {}) END", parts.join(", "))
     }
 
     /// Everything a person should read, the verdict first.
-    pub(super) fn said(&self, stopped: &Stopped, width: Option<u16>) -> Result<String> {
+    pub(super) fn said(&self, tested: &Tested, width: Option<u16>) -> Result<String> {
         let columns = usize::from(width.unwrap_or(120)).min(140);
         let paragraph = |text: &str| wrapped(text, columns, "");
         let bold = |text: &str| console::style(text.to_owned()).bold().to_string();
 
-        let report = self.of_trades("grid_report")?;
+        let report = self.grid.of_trades("grid_report")?;
         let report = Query { sql: format!("SELECT found.*, {} AS shown FROM ({}) AS found", self.all_shown(), report.sql), ..report };
         let report = self.rows(&report)?;
         let results = self.best()?;
 
-        let varied: Vec<&str> = self.axes.iter().map(|axis| axis.name.as_str()).collect();
-        let done = match stopped.combinations {
-            done if done == self.combinations => counted(done as u64, "combination"),
-            done => format!("{} of {}", grouped(&done.to_string()), counted(self.combinations as u64, "combination")),
+        let varied: Vec<&str> = self.grid.axes.iter().map(|axis| axis.name.as_str()).collect();
+        let done = match tested.combinations {
+            done if done == self.grid.combinations => counted(done as u64, "combination"),
+            done => format!("{} of {}", grouped(&done.to_string()), counted(self.grid.combinations as u64, "combination")),
         };
         let sessions = report.text("sessions")?.and_then(|sessions| sessions.parse().ok()).unwrap_or_default();
-        let title = format!("{} ({}): {done}, the best by {}", self.title(), counted(sessions, "session"), self.objective());
+        let title = format!("{} ({}): {done}, the best by {}", self.title(), counted(sessions, "session"), self.grid.objective());
         let mut said = vec![bold(&paragraph(&title))];
-        for axis in self.axes {
+        for axis in &self.grid.axes {
             said.push(paragraph(&format!("{} = {}", axis.name, axis.values.iter().map(said_value).collect::<Vec<_>>().join(", "))));
         }
-        said.extend(self.test.lines(&varied).iter().map(|line| paragraph(line)));
+        said.extend(lines(&self.grid.test, &varied).iter().map(|line| paragraph(line)));
 
         let verdict = report.text("verdict")?.unwrap_or_default();
         let painted = match verdict.as_str() {
@@ -110,7 +114,7 @@ impl Work<'_> {
             "The objective over all combinations that have a value: neighbours that fare alike, and a choice that lasts from fold to fold, are \
              stable; a best value that stands alone has been fitted to noise.",
         ));
-        let parameters = self.of_trades("grid_parameters")?;
+        let parameters = self.grid.of_trades("grid_parameters")?;
         let parameters = self.rows(&Query {
             sql: format!(
                 "SELECT value.* EXCLUDE (value, folds_chosen, folds_tested), \
@@ -134,11 +138,11 @@ impl Work<'_> {
         said.push(self.table(&parameters, &all, &few, width)?);
 
         said.push(bold(&match results.len() {
-            count if count == stopped.combinations => "All combinations".to_owned(),
-            count => format!("The best {count} of {}", counted(stopped.combinations as u64, "combination")),
+            count if count == tested.combinations => "All combinations".to_owned(),
+            count => format!("The best {count} of {}", counted(tested.combinations as u64, "combination")),
         }));
         let own = self.own_columns()?;
-        let has_sharpe = self.objective() != "sharpe";
+        let has_sharpe = self.grid.objective() != "sharpe";
         let numbers = [
             "objective",
             "trades",
@@ -157,7 +161,7 @@ impl Work<'_> {
     }
 
     fn title(&self) -> String {
-        format!("Grid of {}, {} to {}", self.test.scanner, self.test.start, self.test.end)
+        format!("Grid of {}, {} to {}", self.grid.test.scanner, self.grid.test.start, self.grid.test.end)
     }
 
     /// A table of some columns, of fewer where there is no room for them.
@@ -177,12 +181,12 @@ impl Work<'_> {
             true => format!("parameters.{}", axis.name),
             false => axis.name.clone(),
         };
-        Ok(self.axes.iter().map(name).collect())
+        Ok(self.grid.axes.iter().map(name).collect())
     }
 
     /// The best combinations, for people.
     fn best(&self) -> Result<Rows> {
-        let own = self.axes.iter().zip(self.own_columns()?);
+        let own = self.grid.axes.iter().zip(self.own_columns()?);
         let own: Vec<String> = own.map(|(axis, column)| format!("{} AS {}", Work::shown(axis), quoted(&column))).collect();
         self.rows(&Query::plain(format!(
             "SELECT found.* EXCLUDE (parameters), {}, {} AS parameters FROM {RESULTS} AS found ORDER BY found.rank LIMIT {}",
@@ -194,7 +198,7 @@ impl Work<'_> {
 
     /// The folds of the walk-forward, for people.
     fn folds(&self) -> Result<Rows> {
-        let folds = self.of_trades("grid_walk_forward")?;
+        let folds = self.grid.of_trades("grid_walk_forward")?;
         self.rows(&Query {
             sql: format!(
                 "SELECT found.*, coalesce({}, 'none: too few trades before') AS chosen FROM ({}) AS found ORDER BY found.fold",
@@ -243,7 +247,7 @@ impl Work<'_> {
         }
         let mut luck = Vec::new();
         for name in ["objective", "expected_maximum_sharpe", "deflated_sharpe_ratio", "probability_of_backtest_overfitting"] {
-            if name != "objective" || self.objective() != "sharpe" {
+            if name != "objective" || self.grid.objective() != "sharpe" {
                 luck.push(Line::new(name, [number(report, name, 2)?], meaning(&of_report, name)));
             }
         }
@@ -252,7 +256,7 @@ impl Work<'_> {
 
     /// The objective over two parameters, and how much of it was left out of sample.
     pub(super) fn svg(&self) -> Result<String> {
-        let own = self.axes.iter().enumerate().map(|(place, axis)| {
+        let own = self.grid.axes.iter().enumerate().map(|(place, axis)| {
             let name = quoted(&axis.name);
             format!(
                 "{} AS value_{place}, dense_rank() OVER (ORDER BY found.parameters.{name} NULLS LAST) - 1 AS place_{place}",
@@ -263,15 +267,11 @@ impl Work<'_> {
         let results =
             self.rows(&Query::plain(format!("SELECT found.objective, found.enough_trades, {} FROM {RESULTS} AS found", own.join(", "))))?;
 
-        let performances = self.of_trades("grid_performance")?;
+        let performances = self.grid.of_trades("grid_performance")?;
         self.engine.collect(
             &Query { sql: format!("CREATE OR REPLACE TEMP TABLE {PERFORMANCES} AS {}", performances.sql), ..performances },
             None,
         )?;
-        let min_trades = match &self.optimize.min_trades {
-            Some(given) => given.clone(),
-            None => self.usual("min_trades")?,
-        };
         let folds = self.rows(&Query::with_values(
             format!(
                 "WITH judged AS (FROM query(objective_query(?, '{PERFORMANCES}', 'optimize'))) \
@@ -280,10 +280,10 @@ impl Work<'_> {
                  JOIN judged AS test ON test.combination = train.combination AND test.fold = train.fold AND test.part = 'test' \
                  WHERE train.part = 'train' AND train.objective IS NOT NULL AND test.objective IS NOT NULL ORDER BY train.fold, train.combination"
             ),
-            vec![text(self.objective()), text(&min_trades)],
+            vec![text(self.grid.objective()), text(&self.grid.min_trades()?)],
         ))?;
-        let names: Vec<&str> = self.axes.iter().map(|axis| axis.name.as_str()).collect();
-        plots::optimize::svg(&self.title(), &self.test.lines(&names), self.objective(), &names, &results, &folds)
+        let names: Vec<&str> = self.grid.axes.iter().map(|axis| axis.name.as_str()).collect();
+        plots::optimize::svg(&self.title(), &lines(&self.grid.test, &names), self.grid.objective(), &names, &results, &folds)
     }
 }
 
@@ -312,9 +312,4 @@ fn aligned<const COUNT: usize>(lines: &[Line<COUNT>], width: usize) -> String {
         format!("{start}{}", meaning.trim_start()).trim_end().to_owned()
     });
     shown.collect::<Vec<_>>().join("\n")
-}
-
-/// A text as SQL text.
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }

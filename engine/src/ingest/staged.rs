@@ -1,0 +1,303 @@
+//! Bars that many send at once: each body is read by itself, at the same time as others, and what is a bar waits in memory. Then all that wait
+//! are stored with one commit, and each is told what became of its own.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use arrow::datatypes::DataType;
+use duckdb::{params_from_iter, types::TimeUnit, types::Value};
+
+use super::{
+    IngestReport, Layout, Rejected,
+    clock::Clock,
+    layout::column,
+    reader::{Kind, Reader, Values},
+    store::Rows,
+};
+use crate::{
+    Engine, Error, Result,
+    call::{literal, quoted_text},
+};
+
+/// The database in memory in which bars wait. It is another one than that with the bars: a transaction writes to one only.
+const WAITING: &str = "staged_bars";
+
+/// No text of a Parquet file is longer, in bytes.
+const LONGEST_TEXT: u32 = 1000;
+
+/// What a body is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// After RFC 4180, with a header.
+    Csv,
+    /// An object for each bar: one in each line, or all of them in an array.
+    Json,
+    /// A Parquet file.
+    Parquet,
+}
+
+/// The bars of a body, waiting to be stored.
+#[derive(Debug)]
+pub struct Staged {
+    table: String,
+    bars: u64,
+    /// The first and the last time, in microseconds.
+    times: (i64, i64),
+    symbols: (String, String),
+    /// What is known without a look at what is stored.
+    report: IngestReport,
+}
+
+impl Staged {
+    /// How many bars wait.
+    #[must_use]
+    pub fn bars(&self) -> u64 {
+        self.bars
+    }
+}
+
+impl Engine {
+    /// Reads a body of at most so many rows. What is a bar waits in memory until [`Engine::store_staged`] or [`Engine::discard_staged`], on any
+    /// connection to the same DuckDB.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it cannot be read as what it should be; nothing waits then.
+    pub fn stage(&self, body: &Path, format: Format, layout: &Layout, most: u64) -> Result<Staged> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let table = format!("{WAITING}.main.body_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let outcome = self.staged(body, format, layout, most, &table);
+        if outcome.is_err() {
+            // Its own error would hide the one that matters.
+            let _ = self.connection.execute_batch(&format!("DROP TABLE IF EXISTS {table}"));
+        }
+        outcome.map_err(|error| of_body(error, body))
+    }
+
+    fn staged(&self, body: &Path, format: Format, layout: &Layout, most: u64, table: &str) -> Result<Staged> {
+        let kind = match format {
+            Format::Csv => Kind::PlainCsv,
+            Format::Json => Kind::Json,
+            Format::Parquet => Kind::Parquet,
+        };
+        let reader = Reader { kind, name: body.display().to_string(), is_pattern: false };
+        if kind == Kind::Parquet {
+            self.check_texts(&reader)?;
+        }
+        self.connection.execute_batch(&format!("ATTACH IF NOT EXISTS ':memory:' AS {WAITING}"))?;
+        self.drop_staged()?;
+        let (raw, values, clock) = self.raw(layout, &reader)?;
+        let rows = Rows::new(&raw, values);
+        let create = format!(
+            "CREATE TABLE {table} AS SELECT symbol, ts, open, high, low, close, volume, raw_volume, reason FROM {} LIMIT {}",
+            rows.checked,
+            most.saturating_add(1)
+        );
+        self.connection.execute(&create, params_from_iter(rows.values.iter()))?;
+        let mut report = IngestReport::default();
+        if reader.is_csv() {
+            report.rows_read += self.note_unreadable(body, &mut report)?;
+            self.drop_staged()?;
+        }
+
+        let sql = format!(
+            "SELECT count(*), count(*) FILTER (reason IS NULL), count(DISTINCT (symbol, ts)) FILTER (reason IS NULL), \
+             coalesce(epoch_us(min(ts) FILTER (reason IS NULL)), 0), coalesce(epoch_us(max(ts) FILTER (reason IS NULL)), 0), \
+             CAST(max(ts) FILTER (reason IS NULL) AS VARCHAR), coalesce(min(symbol), ''), coalesce(max(symbol), ''), count(ts) FROM {table}"
+        );
+        let (rows, sound, bars, times, newest, symbols, readable) = self.connection.query_row(&sql, [], |row| {
+            let count = |index| Ok::<_, duckdb::Error>(u64::try_from(row.get::<_, i64>(index)?).unwrap_or_default());
+            Ok((count(0)?, count(1)?, count(2)?, (row.get(3)?, row.get(4)?), row.get(5)?, (row.get(6)?, row.get(7)?), count(8)?))
+        })?;
+        if rows > most {
+            return Err(Error::Invalid(format!("more than {most} rows; send them in several parts")));
+        }
+        if clock == Clock::Format && rows > 0 && readable == 0 {
+            let format = layout.timestamp_format.as_deref().unwrap_or_default();
+            return Err(Error::Invalid(format!("no time can be read with --timestamp-format {format}")));
+        }
+        report.rows_read += rows;
+        report.repeated = sound - bars;
+        report.newest = newest;
+        if sound < rows {
+            self.note_unsound(table, reader.is_csv(), &mut report)?;
+        }
+        if bars < rows {
+            // The last by every column, as of the rows of a file.
+            self.connection.execute_batch(&format!(
+                "CREATE OR REPLACE TABLE {table} AS FROM {table} WHERE reason IS NULL \
+                 QUALIFY row_number() OVER (PARTITION BY symbol, ts ORDER BY open DESC, high DESC, low DESC, close DESC, volume DESC) = 1"
+            ))?;
+        }
+        Ok(Staged { table: table.to_owned(), bars, times, symbols, report })
+    }
+
+    /// Notes what is wrong with the rows that are no bars, and which is the first.
+    fn note_unsound(&self, table: &str, is_csv: bool, report: &mut IngestReport) -> Result<()> {
+        let sql = format!(
+            "SELECT reason, count(*), min(rowid) + 1, arg_min(concat_ws(', ', coalesce(symbol, 'NULL'), coalesce(CAST(ts AS VARCHAR), 'NULL'), \
+             coalesce(CAST(open AS VARCHAR), 'NULL'), coalesce(CAST(high AS VARCHAR), 'NULL'), coalesce(CAST(low AS VARCHAR), 'NULL'), \
+             coalesce(CAST(close AS VARCHAR), 'NULL'), coalesce(CAST(raw_volume AS VARCHAR), 'NULL')), rowid) \
+             FROM {table} WHERE reason IS NOT NULL GROUP BY reason ORDER BY reason"
+        );
+        let mut statement = self.connection.prepare(&sql)?;
+        let mut found = statement.query([])?;
+        while let Some(row) = found.next()? {
+            let (number, text): (i64, String) = (row.get(2)?, row.get(3)?);
+            // Lines that cannot be read are no rows, so these cannot be counted where there are any.
+            let is_counted = !is_csv || report.rejected.is_empty();
+            report.rejected.push(Rejected {
+                file: PathBuf::new(),
+                reason: row.get(0)?,
+                rows: u64::try_from(row.get::<_, i64>(1)?).unwrap_or_default(),
+                example: if is_counted { format!("row {number}: {text}") } else { text },
+            });
+        }
+        Ok(())
+    }
+
+    /// A few bytes of Parquet can stand for very many long texts.
+    fn check_texts(&self, reader: &Reader) -> Result<()> {
+        let mut lengths = Vec::new();
+        for (name, data_type) in self.found_columns(reader)? {
+            match data_type {
+                DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => lengths.push(format!("strlen({})", column(&name))),
+                DataType::Binary | DataType::LargeBinary | DataType::BinaryView => lengths.push(format!("octet_length({})", column(&name))),
+                nested if nested.is_nested() => {
+                    return Err(Error::Invalid(format!("column '{name}' has lists or records in it; leave it out")));
+                }
+                _ => {}
+            }
+        }
+        if lengths.is_empty() {
+            return Ok(());
+        }
+        let mut values = Values::Bound(Vec::new());
+        let source = reader.call(&mut values, "");
+        let sql = format!("SELECT coalesce(max(greatest({}, 0)), 0) > {LONGEST_TEXT} FROM {source} AS file_row", lengths.join(", "));
+        match self.connection.query_row(&sql, params_from_iter(values.bound()), |row| row.get(0))? {
+            true => Err(Error::Invalid(format!("a text of more than {LONGEST_TEXT} bytes; bars have none"))),
+            false => Ok(()),
+        }
+    }
+
+    /// Stores what waits, in one transaction, and tells for each what became of it, as if one had been stored after the other. Nothing of it waits
+    /// any more, whatever happens.
+    ///
+    /// # Errors
+    /// What DuckDB says; nothing is stored then.
+    pub fn store_staged(&self, batch: Vec<Staged>) -> Result<Vec<IngestReport>> {
+        let mut counts = Vec::new();
+        let outcome = if batch.iter().any(|staged| staged.bars > 0) {
+            self.in_transaction(|| {
+                counts = self.store_batch(&batch)?;
+                Ok(())
+            })
+        } else {
+            Ok(())
+        };
+        let discarded = self.discard_staged(&batch);
+        outcome?;
+        discarded?;
+        let mut reports: Vec<IngestReport> = batch.into_iter().map(|staged| staged.report).collect();
+        for (request, outcome, bars) in counts {
+            let report = &mut reports[request];
+            match outcome.as_str() {
+                "added" => report.added = bars,
+                "unchanged" => report.unchanged = bars,
+                _ => report.conflicting = bars,
+            }
+        }
+        Ok(reports)
+    }
+
+    fn store_batch(&self, batch: &[Staged]) -> Result<Vec<(usize, String, u64)>> {
+        let table = self.bars_table()?;
+        let filled = || batch.iter().enumerate().filter(|(_, staged)| staged.bars > 0);
+        let time = |microseconds: Option<i64>| literal(&Value::Timestamp(TimeUnit::Microsecond, microseconds.unwrap_or_default()));
+        let first = time(filled().map(|(_, staged)| staged.times.0).min());
+        let last = time(filled().map(|(_, staged)| staged.times.1).max());
+        let first_symbol = quoted_text(filled().map(|(_, staged)| staged.symbols.0.as_str()).min().unwrap_or_default());
+        let last_symbol = quoted_text(filled().map(|(_, staged)| staged.symbols.1.as_str()).max().unwrap_or_default());
+        let sent: Vec<String> = filled()
+            .map(|(request, staged)| {
+                format!("SELECT {request} AS request, symbol, ts, open, high, low, close, volume FROM {}", staged.table)
+            })
+            .collect();
+        // A bar that several send is the first one's, as if they had been stored one after the other.
+        let outcome = if sent.len() == 1 {
+            "'added'"
+        } else {
+            "CASE WHEN request = first_value(request) OVER once THEN 'added' \
+             WHEN (open, high, low, close, volume) IS NOT DISTINCT FROM first_value((open, high, low, close, volume)) OVER once THEN 'unchanged' \
+             ELSE 'conflicting' END"
+        };
+        let judged = format!(
+            "CREATE TEMP TABLE ingest_judged AS WITH sent AS ({}), \
+             stored AS (SELECT symbol, ts, open, high, low, close, volume FROM {table} \
+             WHERE ts BETWEEN {first} AND {last} AND symbol BETWEEN {first_symbol} AND {last_symbol}), \
+             found AS (SELECT bar.request, bar.symbol, bar.ts, bool_or((bar.open, bar.high, bar.low, bar.close, bar.volume) IS NOT DISTINCT FROM \
+             (stored.open, stored.high, stored.low, stored.close, stored.volume)) AS is_same \
+             FROM sent AS bar JOIN stored ON bar.symbol = stored.symbol AND bar.ts = stored.ts GROUP BY ALL), \
+             new AS (SELECT bar.* FROM sent AS bar ANTI JOIN found ON bar.symbol = found.symbol AND bar.ts = found.ts) \
+             SELECT request, symbol, ts, NULL AS open, NULL AS high, NULL AS low, NULL AS close, NULL AS volume, \
+             CASE WHEN is_same THEN 'unchanged' ELSE 'conflicting' END AS outcome FROM found \
+             UNION ALL SELECT *, {outcome} FROM new WINDOW once AS (PARTITION BY symbol, ts ORDER BY request)",
+            sent.join(" UNION ALL ")
+        );
+        self.connection.execute_batch(&judged)?;
+        let mut statement = self.connection.prepare("SELECT request, outcome, count(*) FROM temp.ingest_judged GROUP BY ALL")?;
+        let counts = statement
+            .query_map([], |row| {
+                let [request, bars] = [0, 2].map(|column| row.get::<_, i64>(column));
+                Ok((usize::try_from(request?).unwrap_or_default(), row.get(1)?, u64::try_from(bars?).unwrap_or_default()))
+            })?
+            .collect::<std::result::Result<Vec<(usize, String, u64)>, _>>()?;
+        self.connection.execute_batch(&format!(
+            "INSERT INTO {table} (symbol, ts, open, high, low, close, volume) SELECT symbol, ts, open, high, low, close, volume \
+             FROM temp.ingest_judged WHERE outcome = 'added' ORDER BY CAST(ts AS DATE), symbol, ts; DROP TABLE temp.ingest_judged"
+        ))?;
+        Ok(counts)
+    }
+
+    /// Forgets what waits.
+    ///
+    /// # Errors
+    /// What DuckDB says.
+    pub fn discard_staged(&self, batch: &[Staged]) -> Result<()> {
+        let drops: Vec<String> = batch.iter().map(|staged| format!("DROP TABLE IF EXISTS {}", staged.table)).collect();
+        Ok(self.connection.execute_batch(&drops.join("; "))?)
+    }
+}
+
+/// What cannot be read is the sender's mistake, and the place where it was kept is nobody's business.
+fn of_body(error: Error, body: &Path) -> Error {
+    let text = match error {
+        Error::Database(text) if !is_ours(&text) => text,
+        Error::Invalid(text) => text,
+        other => return other,
+    };
+    // Behind the first lines stand generated SQL and advice on options that nobody can give.
+    let text = text.split("\n\nLINE ").next().unwrap_or_default();
+    let text = text.split("\nTry ").next().unwrap_or_default().trim();
+    let text = ["Invalid Input Error: ", "Conversion Error: ", "Binder Error: ", "Invalid Error: ", "IO Error: "]
+        .iter()
+        .find_map(|kind| text.strip_prefix(kind))
+        .unwrap_or(text);
+    let path = body.display().to_string();
+    Error::Invalid(
+        [format!(" in file \"{path}\","), format!(" in file \"{path}\""), format!(" file '{path}'"), format!(" file \"{path}\""), path]
+            .iter()
+            .fold(text.to_owned(), |text, named| text.replace(named.as_str(), "")),
+    )
+}
+
+/// What says nothing of the body, but of the machine.
+fn is_ours(text: &str) -> bool {
+    let is_of_files = text.starts_with("IO Error") && !text.contains("Parquet") && !text.contains("parquet");
+    is_of_files
+        || ["Out of Memory Error", "FATAL Error", "INTERNAL Error", "Catalog Error", "TransactionContext Error"]
+            .iter()
+            .any(|kind| text.starts_with(kind))
+}
