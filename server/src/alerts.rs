@@ -12,12 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{
-    Extension, Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use axum::{Extension, Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as JsonValue, json};
 use stockscan_configuration::{AlertRule, Configuration, Webhook};
@@ -30,7 +25,8 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::App,
     auth::{Client, Role},
-    body::Query as AddressQuery,
+    body::{Path, Query as AddressQuery},
+    history::{moment, number},
     options::Options,
     problem::{Answer, Problem},
     watcher::Message,
@@ -222,10 +218,10 @@ fn run(app: &App) {
     };
     let Some(mut alerts) = alerts else { return };
     loop {
-        let read = |_, work: &mut dyn FnMut(&Engine) -> Result<()>| work(&*app.market.read(Instant::now() + PATIENCE)?);
-        let events = alerts.step(read, |engines| {
-            *app.desk.running() = engines.iter().map(Engine::interrupt_handle).collect();
-        });
+        let events = alerts.step(
+            |_, work| work(&*app.market.read(Instant::now() + PATIENCE)?),
+            |engines| *app.desk.running() = engines.iter().map(Engine::interrupt_handle).collect(),
+        );
         events.into_iter().chain(alerts.delivered()).for_each(|event| app.desk.tell(event));
         let now = Instant::now();
         let next = alerts.next().unwrap_or(now + LOOK).min(now + LOOK);
@@ -286,12 +282,15 @@ fn is_ended_within(app: &App, wait: Duration) -> bool {
 #[into_params(parameter_in = Query)]
 pub(crate) struct Which {
     /// At most so many, the newest ones.
-    #[param(minimum = 1, maximum = 1000, default = 100)]
-    limit: Option<i64>,
-    /// Only those found since then: a date, or a moment such as 2025-01-15T04:20:00Z; without a zone in UTC.
-    #[param(example = "2025-01-15")]
+    #[serde(default)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<String>,
+    /// Only those found then or later: a time with its offset from UTC, or a date in UTC.
+    #[serde(default)]
+    #[param(format = DateTime)]
     since: Option<String>,
     /// Only those of this rule.
+    #[serde(default)]
     rule: Option<String>,
 }
 
@@ -325,10 +324,9 @@ pub(crate) struct AlertDocument {
 /// The alerts that are recorded, the newest first, whoever raised them: this server or a command.
 #[utoipa::path(get, path = "/alerts", tag = "live", params(Which), responses((status = 200, description = "The alerts.", body = Vec<AlertDocument>)))]
 pub(crate) async fn alerts(State(app): State<Arc<App>>, AddressQuery(which): AddressQuery<Which>) -> Answer<Json<Vec<JsonValue>>> {
-    let limit = which.limit.unwrap_or(USUAL);
-    let limit = u32::try_from(limit).ok().filter(|_| (1..=MOST).contains(&limit));
-    let limit = limit.ok_or_else(|| Problem::of_parameter("limit", format!("limit must be between 1 and {MOST}")))?;
-    let since = which.since.as_deref().map(moment).transpose()?;
+    let limit = number("limit", which.limit.as_deref(), USUAL, 1, MOST)?;
+    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+    let since = which.since.as_deref().map(|text| moment("since", text)).transpose()?;
     let look = move |ledger: &Ledger| ledger.history(which.rule.as_deref(), since, limit, false);
     let Some(found) = with_ledger(app, look).await? else { return Ok(Json(Vec::new())) };
     let mut results = Results::default();
@@ -341,16 +339,6 @@ pub(crate) async fn alerts(State(app): State<Arc<App>>, AddressQuery(which): Add
         row["fired_at"] = moment.into();
     }
     Ok(Json(rows))
-}
-
-fn moment(text: &str) -> Answer<Timestamp> {
-    let text = text.trim();
-    let in_utc = |text: &str| text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp());
-    let date = |text: &str| text.parse::<Date>().ok()?.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp());
-    let found = text.parse::<Timestamp>().ok().or_else(|| in_utc(text)).or_else(|| date(text));
-    found.ok_or_else(|| {
-        Problem::of_parameter("since", format!("since must be a date or a moment such as 2025-01-15 or 2025-01-15T04:20:00Z, got '{text}'"))
-    })
 }
 
 /// Reads or writes the record, which may have to be waited for.

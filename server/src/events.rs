@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Extension,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderName, StatusCode},
     response::{
         IntoResponse, Response,
@@ -13,10 +13,11 @@ use axum::{
 };
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
+use utoipa::IntoParams;
 
 use crate::{
     app::App,
-    body::Query as AddressQuery,
+    body::{Path, Query as AddressQuery},
     hub::Wanted,
     listen::Connection,
     problem::{Answer, Problem},
@@ -52,6 +53,25 @@ pub(crate) fn check_enabled(app: &App) -> Answer<()> {
     Err(Problem::new(StatusCode::FORBIDDEN, "disabled", detail))
 }
 
+/// How a scan is followed.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "names of parameters come with them, so they are read one by one; this describes them")]
+pub(crate) struct Which {
+    /// A fixed cutoff, exchange time; without it the end of the newest bar.
+    #[param(format = "time-of-day", example = "09:50")]
+    cutoff_time: Option<String>,
+    /// Seconds between two ticks; without it `streaming.interval_seconds` of the configuration.
+    #[param(minimum = 0.2, maximum = 86_400)]
+    interval: Option<f64>,
+    /// Only these symbols, with commas between.
+    #[param(example = "A,B")]
+    symbols: Option<String>,
+    /// Parameters of the scanner, by their names.
+    #[param(style = Form, explode, value_type = Option<Object>)]
+    parameters: Option<String>,
+}
+
 /// Follows a scan: an event for each result with what is new in it, without end.
 ///
 /// Each event is named after the `type` of its document: `subscribed`; `scan_update` with `subscription_id`, `timestamp`, `scanner_type`,
@@ -62,10 +82,7 @@ pub(crate) fn check_enabled(app: &App) -> Answer<()> {
     get, path = "/events/scanner/{type}", tag = "live",
     params(
         ("type" = String, Path, description = "The scanner's name, as `GET /scanners` lists it."),
-        ("cutoff_time" = Option<String>, Query, description = "A fixed cutoff, exchange time; without it the end of the newest bar.", example = "09:50"),
-        ("interval" = Option<f64>, Query, description = "Seconds between two ticks; without it `streaming.interval_seconds`.", minimum = 0.2, maximum = 86400),
-        ("symbols" = Option<String>, Query, description = "Only these symbols, with commas between.", example = "A,B"),
-        ("parameters" = Option<Object>, Query, style = Form, explode, description = "Parameters of the scanner, by their names."),
+        Which,
     ),
     responses((status = 200, description = "Events.", body = String, content_type = "text/event-stream"))
 )]

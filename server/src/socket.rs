@@ -11,7 +11,7 @@ use std::{
 use axum::{
     Extension,
     extract::{
-        Path, State,
+        State,
         ws::{CloseFrame, Message as Frame, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
     },
     http::StatusCode,
@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use crate::{
     app::App,
     auth::{Client, PROTOCOL},
-    body::Query as AddressQuery,
+    body::{Path, Query as AddressQuery},
     events::{Counted, check_enabled},
     hub::{Subscription, Wanted},
     listen::Connection,
