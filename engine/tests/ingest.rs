@@ -333,3 +333,46 @@ fn a_body_that_cannot_be_read_names_no_file() -> Outcome {
     assert_eq!(number(&engine, "SELECT count(*) FROM duckdb_tables() WHERE database_name = 'staged_bars'")?, 0);
     Ok(())
 }
+
+#[test]
+fn bodies_read_together_are_told_apart() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let engine = Engine::open(Options::file(folder.path().join("market.duckdb")))?;
+    let line = |symbol: &str, ts: &str, close: &str| {
+        format!("{{\"symbol\":\"{symbol}\",\"ts\":{ts},\"open\":10,\"high\":11,\"low\":9,\"close\":{close},\"volume\":5}}\n")
+    };
+    let morning = "\"2025-01-15 09:15:00\"";
+    let bodies = [
+        (2, line("A", morning, "10") + &line("B", morning, "10")),
+        (1, line("A", morning, "9.5")),
+        // A price that is none, a bar that is there twice, a time that counts from 1970, and another name for the volume: each by itself.
+        (2, line("C", morning, "10") + &line("D", morning, "\"x\"")),
+        (2, line("E", morning, "10") + &line("E", morning, "10")),
+        (1, line("F", "1736912700", "10")),
+        (1, line("G", morning, "10").replace("volume", "vol")),
+        (1, line("H", morning, "10")),
+    ];
+    let file = folder.path().join("bodies");
+    std::fs::write(&file, bodies.iter().map(|(_, text)| text.as_str()).collect::<String>())?;
+    let rows: Vec<u64> = bodies.iter().map(|(rows, _)| *rows).collect();
+    let staged = engine.stage_together(&file, Format::Lines, &Layout::default(), &rows)?;
+    assert_eq!(staged.iter().map(Option::is_some).collect::<Vec<_>>(), [true, true, false, false, false, false, true]);
+
+    // Not all of them in one batch; the last one not at all.
+    let mut staged: Vec<Staged> = staged.into_iter().flatten().collect();
+    let last = staged.pop();
+    let second = staged.pop();
+    let reports = engine.store_staged(staged)?;
+    assert_eq!((reports[0].rows_read, reports[0].added), (2, 2));
+    let reports = engine.store_staged(second.into_iter().collect())?;
+    assert_eq!((reports[0].added, reports[0].conflicting), (0, 1));
+    engine.discard_staged(last.into_iter().collect())?;
+    assert_eq!(number(&engine, "SELECT count(*) FROM bars")?, 2, "what is to be read by itself was not stored");
+    assert_eq!(number(&engine, "SELECT count(*) FROM duckdb_tables() WHERE database_name = 'staged_bars'")?, 0);
+
+    // Fewer rows than lines: nobody knows whose they are.
+    let staged = engine.stage_together(&file, Format::Lines, &Layout::default(), &[2, 1, 2, 2, 1, 1, 1, 1])?;
+    assert!(staged.iter().all(Option::is_none));
+    assert_eq!(number(&engine, "SELECT count(*) FROM duckdb_tables() WHERE database_name = 'staged_bars'")?, 0);
+    Ok(())
+}
