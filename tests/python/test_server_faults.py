@@ -432,6 +432,33 @@ def test_whoever_wants_the_database_gets_it_soon_after_it_was_used(market_folder
         assert len(server.get("/symbols").json()) == 49
 
 
+# The clock
+
+
+def test_a_clock_that_jumps_stops_nothing(market_folder):
+    """Ahead by a year and back by ten, under a server that runs: only what says the time says another one."""
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+    assert library, "libfaketime is needed (Debian: apt-get install faketime)"
+    clock = market_folder / "clock"
+    clock.write_text("+0")
+    faked = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    with Server(market_folder, "--rate-limit", 20, variables=faked) as server:
+        first = server.scan(scan_date="2025-01-15")
+        up = server.get("/health").json()["uptime_seconds"]
+        for day, jump in enumerate(("+400d", "-4000d", "+0"), 12):
+            clock.write_text(jump)
+            time.sleep(0.2)
+            assert server.scan(scan_date="2025-01-15")["results"] == first["results"]
+            fresh = server.scan(scan_date=f"2025-01-{day + 1:02}")
+            assert abs(int(fresh["timestamp"][:4]) - int(first["timestamp"][:4])) >= (1 if jump != "+0" else 0), "the clock has jumped"
+            health = server.get("/health").json()
+            assert health["status"] == "ok" and up < health["uptime_seconds"] < up + 60, "it does not go by that clock"
+            up = health["uptime_seconds"]
+            assert server.get("/ready").status == 200
+            time.sleep(1)
+        assert server.get(f"/scan/{fresh['scan_id']}").status == 200, "it was recorded"
+
+
 # Ends
 
 
