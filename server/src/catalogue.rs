@@ -42,6 +42,8 @@ pub(crate) struct ParameterDocument {
     min: Option<f64>,
     /// Largest number allowed.
     max: Option<f64>,
+    /// A sensible distance between two numbers to try.
+    step: Option<f64>,
     /// The texts allowed, if only some are.
     choices: Option<Vec<String>>,
     /// Unit of its values.
@@ -59,6 +61,7 @@ impl From<&Parameter> for ParameterDocument {
             default: parameter.default,
             min: parameter.minimum,
             max: parameter.maximum,
+            step: parameter.step,
             choices: parameter.choices.map(|choices| choices.split(", ").map(str::to_owned).collect()),
             unit: parameter.unit,
             doc: parameter.doc,
@@ -75,8 +78,14 @@ pub(crate) struct ScannerDocument {
     function_name: String,
     /// Whether it came with Stockscan.
     is_built_in: bool,
+    /// The database that holds it: `system` for those that came with Stockscan.
+    database_name: String,
     /// What a row of it means.
     title: String,
+    /// All of its documentation; null if it has none.
+    documentation: Option<String>,
+    /// Statements to try.
+    examples: Vec<String>,
     /// Its parameters, in order.
     parameters: Vec<ParameterDocument>,
 }
@@ -93,7 +102,10 @@ pub(crate) async fn scanners(State(app): State<Arc<App>>, headers: HeaderMap) ->
                 scanner_type: scanner.name,
                 function_name: scanner.function_name,
                 is_built_in: scanner.is_built_in,
+                database_name: scanner.database_name,
                 title: scanner.title,
+                documentation: scanner.documentation,
+                examples: scanner.examples,
             });
         }
         Ok(Ok(json!(documents).to_string()))

@@ -139,7 +139,7 @@ impl From<Error> for Problem {
             }
             Error::NoDatabase(_) => logged(Problem::busy("there is no database yet; take bars in first", 30)),
             Error::Locked { process, .. } => {
-                logged(Problem::busy(format!("the database is in use by process {process}, which writes to it; try again in a moment"), 1))
+                logged(Problem::busy(format!("the database is in use by process {process}; try again in a moment"), 1))
             }
             Error::NoPermission { .. } | Error::NotADatabase { .. } | Error::NewerDatabase { .. } => {
                 logged(Problem::busy("the database cannot be opened; the server's log says why", 30))
