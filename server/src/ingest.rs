@@ -32,6 +32,7 @@ use stockscan_engine::{Engine, Error, Format, IngestReport, Layout, Staged};
 use tempfile::TempDir;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_stream::StreamExt;
+use tower_http::timeout::TimeoutError;
 use utoipa::ToSchema;
 
 use crate::{
@@ -176,7 +177,7 @@ impl Ingest {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|deadline| deadline.elapsed() > STUCK)
     }
 
-    async fn spool(&self, body: Body, most: usize) -> Answer<Spooled> {
+    async fn spool(&self, body: Body, said_length: Option<u64>, most: usize) -> Answer<Spooled> {
         let name = format!("body-{}", self.next.fetch_add(1, Ordering::Relaxed));
         let mut spooled = Spooled {
             path: tempfile::TempPath::try_from_path(self.folder.path().join(name)).map_err(Error::from)?,
@@ -190,7 +191,7 @@ impl Ingest {
                 format!("the body has more than {most} bytes; send the bars in several parts"),
             )
         };
-        if ::axum::body::HttpBody::size_hint(&body).lower() > most as u64 {
+        if said_length.is_some_and(|length| length > most as u64) {
             return Err(too_large());
         }
         let mut chunks = body.into_data_stream();
@@ -225,16 +226,8 @@ fn slow_body() -> Problem {
 
 /// Whether a body was given up because it came too slowly.
 fn is_timeout(error: &::axum::Error) -> bool {
-    let mut source: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = source {
-        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
-            || error.to_string().contains("timed out")
-        {
-            return true;
-        }
-        source = error.source();
-    }
-    false
+    let first: &(dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(first), |error| error.source()).any(|error| error.is::<TimeoutError>())
 }
 
 impl Spooled {
@@ -302,7 +295,13 @@ fn read_bodies(
             }
             Ok(Err(error)) => sender.tell(Err(parameters::problem(error))),
             Err(_) => {
-                sender.tell(Err(Problem::internal("a body could not be read: a panic")));
+                // Those who wrote the readers of binary formats did not think of everything that can be wrong with a body.
+                sender.tell(Err(match format {
+                    BodyFormat::Arrow | BodyFormat::Parquet => {
+                        Problem::invalid("the body is damaged: it cannot be read as what its Content-Type says")
+                    }
+                    BodyFormat::Csv | BodyFormat::Lines | BodyFormat::Json => Problem::internal("a body could not be read: a panic"),
+                }));
                 match market.beside() {
                     Ok(another) => engine = another,
                     Err(error) => tracing::error!(%error, "there is no other connection to read bodies with"),
@@ -560,9 +559,11 @@ pub(crate) async fn ingest_bars(
             format!("{SLOTS} requests with bars wait already; send these again in a moment"),
         )
     })?;
+    let said_length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     // Not one that comes a byte at a time, either.
-    let body =
-        tokio::time::timeout_at(deadline.into(), app.ingest.spool(body, app.options.max_ingest_bytes)).await.map_err(|_| slow_body())??;
+    let body = tokio::time::timeout_at(deadline.into(), app.ingest.spool(body, said_length, app.options.max_ingest_bytes))
+        .await
+        .map_err(|_| slow_body())??;
     if format == BodyFormat::Json && body.is_empty_array() {
         return Ok(Json(IngestReport::default().into()));
     }

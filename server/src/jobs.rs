@@ -714,7 +714,7 @@ pub(crate) struct Which {
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
     /// Without so many of the newest.
-    #[param(minimum = 0)]
+    #[param(minimum = 0, maximum = 1_000_000_000)]
     offset: Option<u32>,
     /// Only those of this kind: `backtest` or `optimize`.
     #[param(pattern = "^(backtest|optimize)$")]
@@ -747,6 +747,9 @@ pub(crate) async fn list(State(app): State<Arc<App>>, Query(which): Query<Which>
     let limit = which.limit.unwrap_or(50);
     if !(1..=1000).contains(&limit) {
         return Err(Problem::of_parameter("limit", format!("limit must be between 1 and 1000, got {limit}")));
+    }
+    if let Some(offset) = which.offset.filter(|offset| *offset > 1_000_000_000) {
+        return Err(Problem::of_parameter("offset", format!("offset must be between 0 and 1000000000, got {offset}")));
     }
     let known = [Kind::Backtest, Kind::Optimize].map(Kind::name);
     if let Some(kind) = which.kind.as_deref().filter(|kind| !known.contains(kind)) {

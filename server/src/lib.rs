@@ -80,9 +80,18 @@ async fn run(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
     let app =
         tokio::task::spawn_blocking(move || App::new(options, metrics)).await.map_err(|error| Error::Database(error.to_string()))??;
     let router = router::router(&app);
+    // From now on a signal ends the server, and not just the process.
+    let told = told_to_end()?;
     ready(address)?;
     tokio::spawn(tidy(Arc::clone(&app)));
-    tokio::spawn(end(Arc::clone(&app)));
+    tokio::spawn({
+        let app = Arc::clone(&app);
+        async move {
+            told.await;
+            tracing::info!("shutting down");
+            app.end();
+        }
+    });
     listen::serve(&app, listener, router).await;
     let ending = Arc::clone(&app);
     let closed = tokio::task::spawn_blocking(move || {
@@ -99,21 +108,21 @@ async fn run(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
     Ok(())
 }
 
-/// Ends the server when the process is told to.
-async fn end(app: Arc<App>) {
-    let interrupted = tokio::signal::ctrl_c();
+/// Waits until the process is told to end.
+fn told_to_end() -> Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     {
-        let terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
-        match terminated {
-            Ok(mut terminated) => tokio::select! { _ = interrupted => {}, _ = terminated.recv() => {} },
-            Err(_) => drop(interrupted.await),
-        }
+        use tokio::signal::unix::{SignalKind, signal};
+        let (mut interrupted, mut terminated) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(async move {
+            tokio::select! { _ = interrupted.recv() => {}, _ = terminated.recv() => {} }
+        })
     }
     #[cfg(not(unix))]
-    drop(interrupted.await);
-    tracing::info!("shutting down");
-    app.end();
+    {
+        let mut interrupted = tokio::signal::windows::ctrl_c()?;
+        Ok(async move { drop(interrupted.recv().await) })
+    }
 }
 
 async fn tidy(app: Arc<App>) {

@@ -1,13 +1,10 @@
 //! Connections: so many at a time, each of which must say soon what it wants.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, extract::ConnectInfo};
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto::Builder, graceful::GracefulShutdown},
-};
+use hyper::{body::Incoming, server::conn::http1::Builder, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
@@ -31,9 +28,8 @@ const FULL_BODY: &str = r#"{"type":"about:blank","title":"Service Unavailable","
 pub(crate) async fn serve(app: &Arc<App>, listener: TcpListener, router: Router) {
     let connections = Arc::new(Semaphore::new(app.options.max_connections));
     let refusals = Arc::new(Semaphore::new(app.options.max_connections));
-    let graceful = GracefulShutdown::new();
-    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(LARGEST_HEAD).keep_alive(true);
+    let mut builder = Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(LARGEST_HEAD).keep_alive(true);
     loop {
         let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -64,15 +60,25 @@ pub(crate) async fn serve(app: &Arc<App>, listener: TcpListener, router: Router)
             request.extensions_mut().insert(ConnectInfo::<SocketAddr>(peer));
             router.clone().oneshot(request.map(Body::new))
         });
-        let connection = graceful.watch(builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned());
+        let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        let shutdown = app.shutdown.clone();
         tokio::spawn(async move {
+            let mut connection = pin!(connection);
             // A client that breaks off is nobody's mistake.
-            let _ = connection.await;
+            tokio::select! {
+                _ = connection.as_mut() => {}
+                () = shutdown.cancelled() => {
+                    // What was asked is answered still.
+                    connection.as_mut().graceful_shutdown();
+                    let _ = connection.await;
+                }
+            }
             drop(permit);
         });
     }
     drop(listener);
-    if tokio::time::timeout(app.options.grace, graceful.shutdown()).await.is_err() {
+    let all = u32::try_from(app.options.max_connections).unwrap_or(u32::MAX);
+    if tokio::time::timeout(app.options.grace, connections.acquire_many(all)).await.is_err() {
         tracing::warn!("some requests were broken off");
     }
 }

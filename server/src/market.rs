@@ -33,6 +33,8 @@ enum Use {
     Write,
     /// To let another process read.
     Share,
+    /// To see the file that has come into the place of the one that is attached.
+    Renew,
 }
 
 /// How the file is attached.
@@ -52,6 +54,7 @@ impl Mode {
             Use::Read => self != Mode::Closed,
             Use::Write => self == Mode::Writing,
             Use::Share => self == Mode::Reading,
+            Use::Renew => false,
         }
     }
 }
@@ -71,6 +74,8 @@ pub struct Market {
 struct Inner {
     engine: Engine,
     mode: Mode,
+    /// Which file is attached, whatever has its name by now.
+    attached: Option<FileId>,
     users: usize,
     /// The last time that somebody used it.
     used: Instant,
@@ -119,8 +124,15 @@ impl Market {
         };
         let read_only = options.read_only || file.is_none();
         let in_memory = Options { location: Location::Memory, read_only: false, ..options };
-        let inner =
-            Inner { engine: Engine::open(in_memory)?, mode: Mode::Closed, users: 0, used: Instant::now(), wanted: None, is_closing: false };
+        let inner = Inner {
+            engine: Engine::open(in_memory)?,
+            mode: Mode::Closed,
+            attached: None,
+            users: 0,
+            used: Instant::now(),
+            wanted: None,
+            is_closing: false,
+        };
         let market = Arc::new(Market { file, read_only, inner: Mutex::new(inner), changed: Condvar::new(), version: Mutex::new(None) });
         let weak = Arc::downgrade(&market);
         let let_go = move || {
@@ -195,6 +207,10 @@ impl Market {
     pub fn version_seen(&self, engine: &Engine) -> Result<Option<String>> {
         let file = self.file.as_deref().and_then(file_version);
         let data = engine.data_version()?;
+        // It goes by the file's name.
+        if self.is_replaced(&self.lock()) {
+            return Ok(None);
+        }
         if let Some(file) = file {
             *self.version.lock().unwrap_or_else(PoisonError::into_inner) = Some((file, data.clone()));
         }
@@ -232,6 +248,11 @@ impl Market {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether another file, or none, has the name of the one that is attached.
+    fn is_replaced(&self, inner: &Inner) -> bool {
+        inner.mode != Mode::Closed && self.file.as_deref().and_then(file_id) != inner.attached
+    }
+
     fn close_if_idle(&self) {
         let mut inner = self.lock();
         if inner.users == 0 && inner.mode != Mode::Closed && inner.used.elapsed() >= IDLE {
@@ -251,6 +272,16 @@ impl Market {
                 return Err(Error::Stopped("the server is shutting down".to_owned()));
             }
             let mut pause = LONGEST_WAIT;
+            if self.is_replaced(&inner) {
+                if inner.users == 0 {
+                    inner.switch(Mode::Closed, self.file.as_deref())?;
+                    inner.forget(Use::Renew);
+                } else if inner.wanted.is_none() {
+                    inner.wanted = Some((Use::Renew, Instant::now()));
+                }
+            } else {
+                inner.forget(Use::Renew);
+            }
             if self.file.is_none() || (inner.mode.suits(wanted) && !inner.gives_way(wanted)) {
                 let engine = inner.engine.try_clone()?;
                 inner.forget(wanted);
@@ -284,6 +315,21 @@ impl Market {
     }
 }
 
+/// What tells a file from another one that has its name later.
+type FileId = (u64, u64);
+
+#[cfg(unix)]
+fn file_id(path: &Path) -> Option<FileId> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn file_id(path: &Path) -> Option<FileId> {
+    let created = std::fs::metadata(path).ok()?.created().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some((created.as_secs(), u64::from(created.subsec_nanos())))
+}
+
 impl Inner {
     /// Whether another one, who waits for everybody to be done, is to come first: for a while now and then, so that neither waits for ever.
     fn gives_way(&self, wanted: Use) -> bool {
@@ -304,6 +350,7 @@ impl Inner {
             return Ok(());
         }
         self.mode = Mode::Closed;
+        self.attached = file.and_then(file_id);
         match self.engine.detach() {
             // What was committed stands in the log beside the file, from where the next one takes it.
             Err(error) if error.to_string().contains("CHECKPOINT during DETACH failed") => {}

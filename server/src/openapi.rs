@@ -89,7 +89,7 @@ fn complete(operation: &mut Value) {
     let has_body = operation.get("requestBody").is_some();
     let Some(responses) = operation["responses"].as_object_mut() else { return };
     let mut has_formats = false;
-    for content in responses.values_mut().filter_map(|response| response["content"].as_object_mut()) {
+    for content in responses.values_mut().filter_map(|response| response.get_mut("content")?.as_object_mut()) {
         has_formats |= content.len() > 1;
         for name in BINARY {
             if let Some(binary) = content.get_mut(name) {
@@ -176,6 +176,11 @@ fn with_scanners(document: &Value, app: &App, engine: &Engine, scanners: &[Scann
             own["description"] = format!("{} {}", schema["description"].as_str().unwrap_or_default(), scanner.title).trim().into();
             own["properties"]["scanner_type"]["enum"] = json!([scanner.name]);
             own["properties"]["scanner_type"]["example"] = scanner.name.clone().into();
+            if let Some(grid) = own["properties"].get_mut("grid") {
+                grid["minProperties"] = 1.into();
+                grid["additionalProperties"] =
+                    json!({"type": "array", "minItems": 1, "items": {"type": ["number", "string", "boolean", "null"]}});
+            }
             let config = json!({"$ref": format!("#/components/schemas/{title}Config")});
             own["properties"]["config"] = json!({"oneOf": [config, {"type": "null"}]});
             kinds.entry(*base).or_insert(json!({}))[&scanner.name] = format!("#/components/schemas/{name}").into();

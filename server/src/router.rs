@@ -43,7 +43,7 @@ const LARGEST_BODY: usize = 1 << 20;
         (name = "configuration", description = "What is assumed where a request says nothing."),
         (name = "server", description = "The server itself."),
     ),
-    components(schemas(Problem))
+    components(schemas(Problem, ingest::Label))
 )]
 struct Document;
 

@@ -69,7 +69,7 @@ pub(crate) struct ScanRequest {
     pub(crate) symbols: Option<Vec<String>>,
     /// Values of the scanner's parameters, over those of the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     pub(crate) config: Option<Map<String, JsonValue>>,
 }
 
@@ -204,7 +204,9 @@ impl ScanRequest {
     fn with_outcomes(&self, app: &App, engine: &Engine, call: &Call, (start, end): (&str, &str)) -> Result<Query> {
         let scan = call.query();
         self.end_of_day_time.as_deref().map(|text| given::time_of_day("end_of_day_time", text)).transpose()?;
-        let given = |name: &str| call.arguments.iter().find(|(given, _)| given == name).map(|(_, value)| value.clone());
+        let given = |name: &str| {
+            call.arguments.iter().find(|(given, _)| given == name).map(|(_, value)| value.clone()).filter(|value| *value != Value::Null)
+        };
         if app.options.bar_minutes == 1440 {
             let sql = format!(
                 "SELECT hit.*, CAST(NULL AS DOUBLE) AS eod_price, CAST(NULL AS DOUBLE) AS price_change_pct, CAST(NULL AS DOUBLE) AS day_range_pct, \

@@ -5,12 +5,30 @@ import re
 import schemathesis
 from schemathesis.core.failures import Failure
 
-# Each value can be by itself, but not beside another one, or not with bars of this length.
+# Each value can be by itself, but not beside another one, not with bars of this length, or not with the bars that there are.
 TOGETHER = re.compile(
-    r"must not be given beside|must be given beside|must not be after|\) must not exceed |is earlier than any bar|needs? |beside|\bbars of "
+    r"must (not )?be given beside|must not be after|must not exceed |is earlier than any bar|there is no bar (of|in) those"
+    r"|^grid\.|there are more than|combinations"
 )
 # What stands in lines of bars, and in statements, is no matter of a schema.
 OF_CONTENT = ("/ingest/bars", "/query")
+
+
+@schemathesis.hook
+def before_call(context, case, kwargs):
+    """Makes values that do not go together such that do, so that more than their refusal is tried."""
+    body = case.body
+    if case.meta is None or not case.meta.generation.mode.is_positive or not isinstance(body, dict):
+        return
+    first, last = ("start_date" if body.get("start_date") else "scan_date"), "end_date"
+    if body.get("scan_date") and body.get("start_date"):
+        body.pop("scan_date")
+    if body.get(last) and not body.get(first):
+        body.pop(last)
+    if body.get(first) and body.get(last) and body[first] > body[last]:
+        body[first], body[last] = body[last], body[first]
+    if not body.get("samples"):
+        [body.pop(name, None) for name in ("seed", "sampling")]
 
 
 @schemathesis.check

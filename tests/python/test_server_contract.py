@@ -89,7 +89,7 @@ def schemathesis_run(server: Server, folder: Path, *options, more="") -> str:
 
 def test_schemathesis_finds_no_failure(market_folder):
     # Its backtests are as long as they like, so that what it does not wait for is ended.
-    with Server(market_folder, "--job-timeout", 5, "--grace", 5) as server:
+    with Server(market_folder, "--enable-query", "--job-timeout", 5, "--grace", 5) as server:
         count = len(operations(server.get("/openapi.json").json()))
         said = schemathesis_run(server, market_folder, "--max-examples", "40")
         assert f"Operations: {count} selected / {count} total" in re.sub(r" +", " ", said), said
@@ -226,7 +226,7 @@ QUESTIONS = [
     ({"scanner_type": "technical", "start_date": "2025-01-06", "end_date": "2025-01-10", "symbols": ["DEMO0001", "DEMO0002", "DEMO0003"]},
      ["--symbols", "DEMO0001,DEMO0002,DEMO0003"]),
     ({"scanner_type": "gap", "start_date": "2024-12-01", "end_date": "2025-01-15"}, []),
-    ({"scanner_type": "momentum", "scan_date": "2025-01-15"}, []),
+    ({"scanner_type": "momentum", "scan_date": "2025-01-15", "config": {"lookback_sessions": 20}}, ["--set", "lookback_sessions=20"]),
 ]  # fmt: skip
 
 
@@ -280,7 +280,7 @@ def test_later_bars_do_not_change_what_was_found(server, market_file, tmp_path):
         database.execute("CREATE TABLE bars AS FROM whole.bars WHERE ts < TIMESTAMP '2025-01-15 10:30'")
     question = {"scan_date": "2025-01-15", "cutoff_time": "10:30", "config": {"max_results_per_day": 20}}
     with Server(tmp_path) as early:
-        for scanner_type in ("breakout", "gap", "opening_range", "relative_volume", "vwap"):
+        for scanner_type in ("breakout", "crp", "opening_range", "relative_volume"):
             then, later = (one.scan(scanner_type, **question) for one in (early, server))
             assert later["results"], scanner_type
             same(without_outcome(then["results"]), without_outcome(later["results"]))
@@ -292,7 +292,7 @@ def test_later_bars_do_not_change_what_was_found(server, market_file, tmp_path):
 def test_a_range_is_its_days(server, market_file):
     with connect(market_file, read_only=True) as database:
         days = [str(day) for (day,) in database.execute("SELECT session_date FROM sessions() ORDER BY 1 DESC LIMIT 12").fetchall()]
-    for scanner_type in ("breakout", "crp", "gap"):
+    for scanner_type in ("breakout", "crp", "opening_range"):
         whole = server.scan(scanner_type, start_date=days[-1], end_date=days[0])
         single = [row for day in reversed(days) for row in server.scan(scanner_type, scan_date=day)["results"]]
         assert len(single) > 5
@@ -309,7 +309,7 @@ def test_a_batch_is_its_scans(server):
     assert batch["results"][-1]["status"] == 404 and batch["results"][-1]["scanner_type"] == "no_such"
     for scan, result in zip(scans, batch["results"][:2] + batch["results"][3:-1], strict=True):
         single = server.post("/scan", scan).json()
-        assert result["results"] == single["results"], scan
+        same(result["results"], single["results"])
 
 
 def test_without_a_date_it_is_the_latest_session(server):
@@ -429,8 +429,8 @@ def test_what_cannot_be_is_refused_and_nothing_leaks(server, method, path, body,
     answer = server.request(method, path, json_body=body)
     document = problem(answer, status)
     assert document["parameter"] == parameter, document
-    if path == "/scan" and isinstance(body, dict) and isinstance(body.get("scanner_type"), str) and status != 400:
-        assert document["scanner_type"] == body["scanner_type"]
+    if path == "/scan" and isinstance(body, dict) and isinstance(body.get("scanner_type"), str) and document["parameter"]:
+        assert document["scanner_type"][:40] == body["scanner_type"][:40]
     leaks = [str(server.folder), "market.duckdb", "/root/", "/home/", "panicked", "SELECT", "CREATE", "Binder", "Parser", "INTERNAL", ".rs:"]
     assert not [leak for leak in leaks if leak in document["detail"]], document
     assert len(document["detail"]) < 4000, "an error is no echo"
@@ -607,7 +607,7 @@ def test_keys_and_what_they_allow(market_folder):
 
 def test_listening_where_others_reach_it_needs_a_key(market_folder):
     refused = scanner(market_folder, "serve", "--host", "0.0.0.0", "--port", "0", check=False)
-    assert refused.returncode == 1 and "scanner key add" in refused.stderr
+    assert refused.returncode == 2 and "scanner key add" in refused.stderr
     scanner(market_folder, "key", "add", "someone")
     with Server(market_folder, "--host", "0.0.0.0") as server:
         assert server.host == "0.0.0.0" and server.get("/symbols").status == 401
