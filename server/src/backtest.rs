@@ -76,7 +76,7 @@ pub(crate) fn run(engine: &Engine, options: &Options, given: &Map<String, JsonVa
     let Prepared { test, summary, others } = prepare(engine, options, given)?;
     let steps = others.len() + 1;
     watch.step(0, steps)?;
-    let mut members = jobs::about(&test);
+    let mut members = jobs::about(engine, &test);
     members.push(("summary", row(engine, &summary.query(), deadline)?));
     for (place, (name, call)) in others.iter().enumerate() {
         watch.step(place + 1, steps)?;

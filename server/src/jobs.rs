@@ -25,7 +25,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value as JsonValue, json};
 use stockscan_backtests::Test;
-use stockscan_engine::{Engine, Error, InterruptHandle, ProgressHandle, Result};
+use stockscan_engine::{Engine, Error, InterruptHandle, ProgressHandle, Result, is_built_in};
 use stockscan_state::{Job as Record, JobChange, JobFilter, JobStatus, new_job_id};
 use tokio::sync::watch;
 use utoipa::{IntoParams, ToSchema};
@@ -88,13 +88,14 @@ pub(crate) struct Outcome {
 }
 
 /// The members with which every result begins.
-pub(crate) fn about(test: &Test) -> Vec<(&'static str, String)> {
+pub(crate) fn about(engine: &Engine, test: &Test) -> Vec<(&'static str, String)> {
     let text = |text: &str| JsonValue::from(text).to_string();
     vec![
         ("scanner_type", text(&test.scanner)),
         ("start_date", text(&test.start)),
         ("end_date", text(&test.end)),
-        ("remarks", JsonValue::from(test.remarks.clone()).to_string()),
+        ("bar_minutes", test.said("bar_minutes").unwrap_or_else(|| "null".to_owned())),
+        ("remarks", test.remarks.iter().map(|remark| without_paths(engine, remark)).collect::<JsonValue>().to_string()),
     ]
 }
 
@@ -547,28 +548,33 @@ fn failed(record: &Record, problem: &Problem, result: Option<String>) -> JobChan
     JobChange::Failed { kind: problem.error.to_owned(), text, result }
 }
 
-/// What DuckDB says of a scanner of the user's own is for whoever wrote it; no name of a file is.
+/// What DuckDB says of a scanner of the user's own, or of a relation that has not the columns of bars, is for whoever made it.
 fn told(error: Error, engine: &Engine, request: &Map<String, JsonValue>) -> Problem {
     let scanner = request.get("scanner_type").and_then(JsonValue::as_str).unwrap_or_default();
     let function = engine.scanner_function(scanner).unwrap_or_default();
-    let scrubbed = |text: &str| {
-        engine.file().map_or(text.to_owned(), |file| text.replace(&engine.name(), "the database").replace(&file, "the database"))
-    };
     let problem = match error {
-        Error::Database(text) if !error_of_ours(&text) && !stockscan_engine::is_built_in(&function) => {
+        Error::Database(text) if is_of_statement(&text) && (!is_built_in(&function) || text.contains("the source of bars does not")) => {
             let first = text.lines().next().unwrap_or_default();
-            let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", scrubbed(&format!("{function}: {first}")));
+            let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", format!("{function}: {first}"));
             Problem { for_the_log: Some(text), ..problem }
         }
         other => Problem::from(other),
     };
-    Problem { detail: scrubbed(&problem.detail), ..problem }.with_scanner(scanner)
+    Problem { detail: without_paths(engine, &problem.detail), ..problem }.with_scanner(scanner)
 }
 
-/// Whether an error says nothing of the statement.
-fn error_of_ours(text: &str) -> bool {
-    let of_statements = ["Binder", "Catalog", "Conversion", "Out of Range", "Invalid Input", "Parser", "Invalid Type", "Mismatch Type"];
-    !of_statements.iter().any(|kind| text.starts_with(&format!("{kind} Error")))
+/// Whether an error is the statement's own, and not one of files or of the machine.
+fn is_of_statement(text: &str) -> bool {
+    let kinds = ["Binder", "Catalog", "Conversion", "Out of Range", "Invalid Input", "Parser", "Invalid Type", "Mismatch Type"];
+    kinds.iter().any(|kind| text.starts_with(&format!("{kind} Error")))
+}
+
+/// A text without the place of the database.
+fn without_paths(engine: &Engine, text: &str) -> String {
+    match engine.file() {
+        Some(file) => text.replace(&file, "the database").replace(&engine.name(), "the database"),
+        None => text.to_owned(),
+    }
 }
 
 fn no_such_job(id: &str) -> Problem {

@@ -1,6 +1,7 @@
 //! Stockscan over HTTP: REST, WebSocket and server-sent events. Everything is asked of SQL through the engine; this checks who asks, binds what
 //! is given, and streams what comes back.
 
+mod alerts;
 mod allowed;
 mod app;
 mod auth;
@@ -9,11 +10,13 @@ mod bars;
 mod body;
 mod cache;
 mod catalogue;
+mod events;
 mod export;
 mod given;
 mod guard;
 mod health;
 mod history;
+mod hub;
 mod ingest;
 mod jobs;
 mod listen;
@@ -21,23 +24,31 @@ mod market;
 mod openapi;
 mod optimize;
 mod options;
+mod presence;
 mod problem;
 mod query;
 mod router;
 mod rows;
 mod scan;
+mod socket;
 mod spreadsheet;
 mod statement;
 mod statistics;
 mod store;
 mod trading;
+mod watcher;
 mod work;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 pub use auth::{Key, Keys, Role};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 pub use options::Options;
+pub use presence::{Announced, announced};
 pub use query::RUN_STATEMENT;
 pub use router::PREFIX;
 pub use statement::run_statement;
@@ -58,7 +69,8 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
     // As many files as the system lets us open: each connection is one.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let grace = options.grace;
-    let runtime = runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(options.workers + 64).build()?;
+    let live = usize::try_from(options.configuration.streaming.max_concurrent_scans.0).unwrap_or_default();
+    let runtime = runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(options.workers + live + 64).build()?;
     let outcome = runtime.block_on(run(options, ready));
     runtime.shutdown_timeout(grace);
     outcome
@@ -83,6 +95,11 @@ async fn run(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
     // From now on a signal ends the server, and not just the process.
     let told = told_to_end()?;
     ready(address)?;
+    let presence = app.market.file().map(|file| presence::Presence::announce(file, address));
+    if let Some(Err(error)) = &presence {
+        tracing::warn!(%error, "the address cannot be noted beside the database, so that commands that find it locked do not know whom to ask");
+    }
+    tokio::spawn(say_if_locked(Arc::clone(&app)));
     tokio::spawn(tidy(Arc::clone(&app)));
     tokio::spawn({
         let app = Arc::clone(&app);
@@ -92,10 +109,16 @@ async fn run(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
             app.end();
         }
     });
+    alerts::follow(&app)?;
     listen::serve(&app, listener, router).await;
+    drop(presence);
+    app.tasks.close();
+    if tokio::time::timeout(grace, app.tasks.wait()).await.is_err() {
+        tracing::warn!("some who follow live scans or alerts were not told of the end");
+    }
     let ending = Arc::clone(&app);
     let closed = tokio::task::spawn_blocking(move || {
-        let deadline = std::time::Instant::now() + grace;
+        let deadline = Instant::now() + grace;
         ending.jobs.end(deadline) && ending.market.close(deadline)
     });
     let (closed, not_stored) = tokio::join!(closed, app.store.flush(grace));
@@ -106,6 +129,15 @@ async fn run(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
         tracing::warn!("a query was still running at the end");
     }
     Ok(())
+}
+
+/// Says at the start that another process has the database.
+async fn say_if_locked(app: Arc<App>) {
+    let market = Arc::clone(&app.market);
+    let look = tokio::task::spawn_blocking(move || market.read(Instant::now() + Duration::from_millis(200)).map(drop));
+    if let Ok(Err(error @ Error::Locked { .. })) = look.await {
+        tracing::warn!("{error}. Until then requests are answered with 503");
+    }
 }
 
 /// Waits until the process is told to end.

@@ -165,7 +165,7 @@ pub(crate) fn run(engine: &Engine, options: &Options, given: &Map<String, JsonVa
     }
     // What was done is judged in any case, which takes a moment.
     let late = Instant::now() + allowed.max(std::time::Duration::from_secs(60));
-    let mut members = jobs::about(&optimization.test);
+    let mut members = jobs::about(engine, &optimization.test);
     members.push(("objective", JsonValue::from(optimization.objective()).to_string()));
     members.push(("combinations", optimization.combinations.to_string()));
     members.push(("combinations_tested", tested.combinations.to_string()));

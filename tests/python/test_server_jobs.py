@@ -9,14 +9,13 @@ import subprocess
 import threading
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from conftest import EXTENSION, ROOT, connect
+from conftest import ROOT, connect
 
 SCANNER = Path(os.environ.get("STOCKSCAN_SCANNER", ROOT / "target" / "debug" / "scanner")).resolve()
 API = "/api/v1/scanner"
@@ -110,7 +109,7 @@ def market(tmp_path_factory):
             FROM sessions_as_of(
                 scan_date, cutoff_time := cutoff_time, end_date := end_date, history_sessions := 1, source := source, called_by := 'scan_failing'
             ) AS session
-            WHERE session.bars > 0
+            WHERE session.session_date >= CAST(scan_date AS DATE) AND session.bars > 0
             """
         )
     return folder
@@ -187,7 +186,7 @@ def test_trades_worked_out_by_hand(tmp_path):
             FROM sessions_as_of(
                 scan_date, cutoff_time := cutoff_time, end_date := end_date, history_sessions := 1, source := source, called_by := 'scan_all'
             ) AS session
-            WHERE session.bars > 0
+            WHERE session.session_date >= CAST(scan_date AS DATE) AND session.bars > 0
             """
         )
     server = Server(tmp_path)
@@ -211,9 +210,9 @@ def test_trades_worked_out_by_hand(tmp_path):
         assert (summary["trades"], summary["winners"], summary["hit_rate_pct"]) == (4, 2, 50)
         assert summary["total_profit"] == pytest.approx(5 + 500 / 110)
         assert [row["equity"] for row in job["result"]["daily"]] == pytest.approx([1005, 1005 + 500 / 110])
-        # The other way round, what was gained is lost.
+        # The other way round and without levels, 10 DOWN gain 0.8 each and 500 / 110 UP lose 1 each.
         short = server.submit("/backtest", asked | {"direction": "short", "stop_loss_pct": None, "target_pct": None}, wait=30)
-        assert short["result"]["summary"]["total_profit"] == pytest.approx(5 * -0 + 10 * 0.8 - 500 / 110 + 0), short["result"]["trades"]
+        assert short["result"]["summary"]["total_profit"] == pytest.approx(10 * 0.8 - 500 / 110), short["result"]["trades"]
     finally:
         server.end()
 
@@ -431,6 +430,28 @@ def test_a_scanner_with_a_mistake_fails_with_its_error_and_without_a_path(server
     assert server.submit("/backtest", TRADING, wait=30)["status"] == "done"
 
 
+@pytest.mark.parametrize(
+    ("bars", "expected", "words"),
+    [
+        ("SELECT 1 AS x LIMIT 0", 422, "does not have a column"),
+        ("SELECT symbol, ts, open, high, low, close FROM demo_bars(symbols := 2, sessions := 12)", 422, "volume"),
+        ("FROM demo_bars(symbols := 2, sessions := 12) LIMIT 0", 400, "the database has no bars that can be scanned"),
+        (None, 404, "no relation 'bars'"),
+    ],
+)
+def test_a_table_that_holds_no_bars_is_told(tmp_path, bars, expected, words):
+    with connect(tmp_path / "market.duckdb") as connection:
+        connection.execute(f"CREATE TABLE bars AS {bars}" if bars else "CREATE TABLE other (x INTEGER)")
+    server = Server(tmp_path)
+    try:
+        status, _, problem = server.ask("POST", "/backtest", {"scanner_type": "breakout"})
+        assert status == expected and words in problem["detail"], problem
+        assert str(tmp_path) not in json.dumps(problem)
+        assert server.ask("GET", "/jobs")[2]["jobs"] == []
+    finally:
+        server.end()
+
+
 def test_the_time_allowed_is_told_with_what_was_done_by_then(market, tmp_path):
     (tmp_path / "market.duckdb").symlink_to(market / "market.duckdb")
     server = Server(tmp_path, "--job-timeout", "4")
@@ -491,7 +512,3 @@ def test_the_ranges_in_the_description_are_those_of_the_functions(server):
                 assert status == 400, (path, field, beyond_limit, answer)
                 checked += 1
     assert checked >= 25
-
-
-def test_the_extension_is_the_one_of_this_checkout():
-    assert EXTENSION.is_file()
