@@ -35,11 +35,7 @@ fn a_job_goes_one_way() -> Outcome {
     change(JobChange::Progress(0.25))?;
     let running = state.job(&engine, &id)?.ok_or("the job is not there")?;
     assert_eq!((running.status, running.progress), (JobStatus::Running, 0.75), "it does not go back");
-    assert!(
-        running
-            .started_at
-            .is_some_and(|started| started >= running.created_at.round(jiff::Unit::Second).unwrap() - jiff::SignedDuration::from_secs(1))
-    );
+    assert!(running.started_at.is_some_and(|started| started >= running.created_at));
     assert!(change(JobChange::Cancelled)?);
     assert!(!change(JobChange::Done("[]".to_owned()))?, "a result after the end would undo the cancelling");
     let ended = state.job(&engine, &id)?.ok_or("the job is not there")?;
