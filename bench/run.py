@@ -709,7 +709,27 @@ class Bench:
         self.report.line("outcomes", median_ms(seconds["outcomes"]), "from the table on disk")
         self.report.figure("vectorbt to outcomes", value, "x", "above 1x", value > 1, f"{median_ms(seconds['vectorbt'])}, wide arrays in memory given")
 
-    SECTIONS = [one_session, range_of_sessions, polars, session_against_range, scanners, indicators, plan, memory, command, ingest, backtest]
+    def server(self):
+        """The server: many clients, cached answers, overhead over the engine, memory of large answers"""
+        if not self.scanner_command():
+            return
+        # Here, since what it imports is needed for nothing else.
+        import serving
+
+        # A copy, for this process has the other one open.
+        database = self.market.folder / "server.duckdb"
+        shutil.copyfile(self.market.database, database)
+        parts = serving.Serving(self.report, database, lambda path: self.market.connect(path, read_only=True), 60, 200)
+        try:
+            for part in serving.Serving.PARTS:
+                part(parts)
+        finally:
+            parts.end()
+            database.unlink()
+
+    SECTIONS = [
+        one_session, range_of_sessions, polars, session_against_range, scanners, indicators, plan, memory, command, ingest, backtest, server,
+    ]
 
 
 def reader_of(value):

@@ -123,6 +123,34 @@ impl Test {
     /// [`Error::UnknownFunction`], [`Error::UnknownParameter`], [`Error::Invalid`] for dates that are none or between which there is no
     /// session, for a scanner that cannot be tested, [`Error::MissingSource`], or what DuckDB says.
     pub fn new(engine: &Engine, configuration: &Configuration, trading: Trading, called_by: &'static str) -> Result<Test> {
+        Test::checked(engine, configuration, trading, called_by, sessions)
+    }
+
+    /// The same of bars that are elsewhere: between which sessions is known, and the bars are not looked at.
+    ///
+    /// # Errors
+    /// As [`Test::new`], but for what the bars say.
+    pub fn elsewhere(
+        engine: &Engine,
+        configuration: &Configuration,
+        trading: Trading,
+        called_by: &'static str,
+        (start, end): (&str, &str),
+    ) -> Result<Test> {
+        let trading = Trading { start_date: Some(start.to_owned()), end_date: Some(end.to_owned()), ..trading };
+        let as_given = |_: &Engine, (start, end): (Option<&str>, Option<&str>), _: &str, _: &[(String, Argument)]| {
+            Ok((start.unwrap_or_default().to_owned(), end.unwrap_or_default().to_owned()))
+        };
+        Test::checked(engine, configuration, trading, called_by, as_given)
+    }
+
+    fn checked(
+        engine: &Engine,
+        configuration: &Configuration,
+        trading: Trading,
+        called_by: &'static str,
+        sessions: impl FnOnce(&Engine, (Option<&str>, Option<&str>), &str, &[(String, Argument)]) -> Result<(String, String)>,
+    ) -> Result<Test> {
         let Trading { scanner, start_date, end_date, bar_minutes, mut arguments, own, given } = trading;
         let function = engine.scanner_function(&scanner)?;
         let scanner = function.strip_prefix("scan_").unwrap_or(&function).to_owned();

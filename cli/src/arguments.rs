@@ -53,6 +53,12 @@ pub(crate) struct Global {
     /// Never write to the database
     #[arg(long, global = true)]
     pub(crate) read_only: bool,
+    /// Ask a Stockscan server, which has the bars and the history, instead of opening files
+    #[arg(long, global = true)]
+    pub(crate) api_mode: bool,
+    /// Where that server is [default: api.host and api.port of the configuration]
+    #[arg(long, global = true, env = "STOCKSCAN_URL", value_name = "URL")]
+    pub(crate) url: Option<String>,
     /// Say more on standard error
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
@@ -181,12 +187,6 @@ pub(crate) struct Run {
     pub(crate) end_date: Option<String>,
     #[command(flatten)]
     pub(crate) output: Output,
-    /// Ask a Stockscan server, which has the bars, instead of opening a database
-    #[arg(long, conflicts_with_all = ["database", "source", "read_only", "explain", "sql", "state"])]
-    pub(crate) api_mode: bool,
-    /// Where that server is [default: api.host and api.port of the configuration]
-    #[arg(long, requires = "api_mode", env = "STOCKSCAN_URL", value_name = "URL")]
-    pub(crate) url: Option<String>,
     /// Scan again, though the same was asked of the same bars a moment ago
     #[arg(long)]
     pub(crate) no_cache: bool,
@@ -197,7 +197,7 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) sql: bool,
     /// Scan again and again, up to the end of the newest bar (or up to --cutoff), and say what is new
-    #[arg(long, conflicts_with_all = ["date", "end_date", "output", "api_mode", "no_cache", "explain", "sql"], help_heading = "Live")]
+    #[arg(long, conflicts_with_all = ["date", "end_date", "output", "no_cache", "explain", "sql"], help_heading = "Live")]
     pub(crate) stream: bool,
     /// Seconds between two scans [default: streaming.interval_seconds of the configuration, else 30]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, requires = "stream", help_heading = "Live")]

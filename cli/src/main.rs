@@ -48,6 +48,18 @@ fn run(mut arguments: Arguments) -> Result<()> {
         Err(error) => return Err(error),
     }
     apply(&mut arguments);
+    commands::remote::refuse_url(&arguments.global)?;
+    if arguments.global.api_mode {
+        return commands::remote::run(&arguments.global, &arguments.command);
+    }
+    match here(&mut arguments) {
+        Err(error @ Error::Locked { .. }) => commands::remote::instead(&mut arguments.global, &arguments.command, error),
+        other => other,
+    }
+}
+
+/// Does what the command asks for in this process.
+fn here(arguments: &mut Arguments) -> Result<()> {
     match &arguments.command {
         Command::Demo(demo) => commands::demo::run(&arguments.global, demo),
         Command::Run(run) => commands::run::run(&arguments.global, run),

@@ -83,6 +83,31 @@ pub(crate) fn write_scan(
     }
 }
 
+/// Writes rows that come from elsewhere, and to a second place, if there is one. Returns how many.
+pub(crate) fn write_arriving(
+    schema: &SchemaRef,
+    batches: impl Iterator<Item = Result<RecordBatch>>,
+    (output, copy): (&Output, Option<&Output>),
+    numbers: Numbers,
+    units: &[(String, String)],
+) -> Result<u64> {
+    let mut sink = Sink::open(output, format(output)?);
+    let mut copy = copy.map(|copy| format(copy).map(|format| Sink::open(copy, format))).transpose()?;
+    let is_stream = sink.is_stream();
+    sink.begin(schema)?;
+    copy.as_mut().map_or(Ok(()), |copy| copy.begin(schema))?;
+    let mut written = 0;
+    for batch in batches {
+        let batch = batch.map_err(|error| with_kept(error, is_stream, written))?;
+        sink.take(&batch)?;
+        copy.as_mut().map_or(Ok(()), |copy| copy.take(&batch))?;
+        written += batch.num_rows() as u64;
+    }
+    sink.finish(numbers, &[], units)?;
+    copy.map_or(Ok(()), |copy| copy.finish(Numbers::Exact, &[], &[]))?;
+    Ok(written)
+}
+
 /// Says of an interruption what was written until then.
 fn with_kept(error: Error, is_stream: bool, rows: u64) -> Error {
     match error {

@@ -14,6 +14,9 @@ struct Shared {
     running: Vec<Arc<InterruptHandle>>,
 }
 
+/// How often news are looked out for.
+const LOOK: Duration = Duration::from_millis(50);
+
 static SHARED: Mutex<Shared> = Mutex::new(Shared { is_stopped: false, running: Vec::new() });
 static STOPPED: Condvar = Condvar::new();
 
@@ -44,10 +47,19 @@ impl Pace {
         Pace { started: now, interval, next: now + interval, end: duration.map(|duration| now + duration) }
     }
 
-    /// Waits for the next step; false: it is over.
-    pub(crate) fn wait(&mut self) -> bool {
+    /// Waits for the next step, or until there is news; false: it is over.
+    pub(crate) fn wait_for(&mut self, is_news: impl Fn() -> bool) -> bool {
         self.skip_missed();
-        self.wait_until(self.next)
+        while !is_news() {
+            let now = Instant::now();
+            if now >= self.next {
+                return self.wait_until(self.next);
+            }
+            if !self.wait_until(self.next.min(now + LOOK)) {
+                return false;
+            }
+        }
+        !is_stopped() && !self.is_over()
     }
 
     /// Waits for a moment that others set; false: it is over.

@@ -51,6 +51,20 @@ pub(crate) fn shown_in_parts(
     })
 }
 
+/// Waits for somebody else's work; after a second, a bar says so.
+pub(crate) fn waiting<T>(global: &Global, text: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    waiting_for(global, text, &AtomicUsize::new(0), work)
+}
+
+/// The same, of which that somebody says how many percent are done.
+pub(crate) fn waiting_for<T>(global: &Global, text: &str, percent: &AtomicUsize, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    if !has_bar(global) {
+        return work();
+    }
+    let told = || Some(percent.load(Ordering::Relaxed).min(100) as u64);
+    draw(told, &Mutex::new(text.to_owned()), &AtomicUsize::new(0), 1, work)
+}
+
 /// Does some work of so many parts; after a second there is a bar.
 fn with_bar<T>(
     engine: &Engine,
@@ -60,12 +74,29 @@ fn with_bar<T>(
     parts: usize,
     work: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
-    if global.quiet || !global.configuration.cli.progress_bars || !console::Term::stderr().is_term() {
+    if !has_bar(global) {
         return work();
     }
     let connection = engine.connection();
     let handle = connection.progress_handle();
     connection.set_query_progress_tracking(true)?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a percentage")]
+    let of_part = move || handle.query_progress().percentage().map(|percentage| percentage.clamp(0.0, 100.0) as u64);
+    draw(of_part, message, done, parts, work)
+}
+
+fn has_bar(global: &Global) -> bool {
+    !global.quiet && global.configuration.cli.progress_bars && console::Term::stderr().is_term()
+}
+
+/// Does some work; after a second there is a bar, which `percentage` moves within a part.
+fn draw<T>(
+    percentage: impl Fn() -> Option<u64> + Send,
+    message: &Mutex<String>,
+    done: &AtomicUsize,
+    parts: usize,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
     let (end, watch) = mpsc::channel::<()>();
     thread::scope(|scope| {
         scope.spawn(move || {
@@ -77,8 +108,7 @@ fn with_bar<T>(
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             while watch.recv_timeout(Duration::from_millis(100)) == Err(mpsc::RecvTimeoutError::Timeout) {
                 bar.set_message(message.lock().unwrap_or_else(PoisonError::into_inner).clone());
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a percentage")]
-                let of_part = handle.query_progress().percentage().map(|percentage| percentage.clamp(0.0, 100.0) as u64);
+                let of_part = percentage();
                 let before = done.load(Ordering::Relaxed) as u64 * 100;
                 // A query of which nothing is known yet leaves the bar where it is.
                 if of_part.is_some() || before > bar.position() {

@@ -23,6 +23,10 @@ pub struct Scanner {
     pub is_built_in: bool,
     /// Its first sentence.
     pub title: String,
+    /// All of its documentation.
+    pub documentation: Option<String>,
+    /// Statements to try.
+    pub examples: Vec<String>,
 }
 
 /// A parameter as `scanner_parameters()` lists it.
@@ -38,6 +42,8 @@ pub struct Parameter {
     pub minimum: Option<f64>,
     /// Largest number allowed.
     pub maximum: Option<f64>,
+    /// A sensible distance between two numbers to try.
+    pub step: Option<f64>,
     /// The texts allowed, as in `long, short, any`.
     pub choices: Option<String>,
     /// Unit of the value.
@@ -72,7 +78,9 @@ impl Engine {
     /// # Errors
     /// What DuckDB says.
     pub fn scanners(&self) -> Result<Vec<Scanner>> {
-        let mut statement = self.connection.prepare("SELECT scanner, function_name, database_name, is_built_in, title FROM scanners()")?;
+        let mut statement = self.connection.prepare(
+            "SELECT scanner, function_name, database_name, is_built_in, title, documentation, array_to_string(examples, chr(10)) FROM scanners()",
+        )?;
         let scanners = statement.query_map([], |row| {
             Ok(Scanner {
                 name: row.get(0)?,
@@ -80,6 +88,8 @@ impl Engine {
                 database_name: row.get(2)?,
                 is_built_in: row.get(3)?,
                 title: row.get(4)?,
+                documentation: row.get(5)?,
+                examples: row.get::<_, Option<String>>(6)?.map_or(Vec::new(), |examples| examples.lines().map(str::to_owned).collect()),
             })
         })?;
         Ok(scanners.collect::<duckdb::Result<_>>()?)
@@ -108,7 +118,7 @@ impl Engine {
     /// What DuckDB says.
     pub fn scanner_parameters(&self, scanner: &str) -> Result<Vec<Parameter>> {
         let mut statement = self.connection.prepare(
-            "SELECT parameter, type, \"default\", min, max, array_to_string(choices, ', '), unit, doc \
+            "SELECT parameter, type, \"default\", min, max, step, array_to_string(choices, ', '), unit, doc \
              FROM scanner_parameters() WHERE scanner = ? ORDER BY position",
         )?;
         let read = |row: &Row<'_>| {
@@ -118,9 +128,10 @@ impl Engine {
                 default: row.get(2)?,
                 minimum: row.get(3)?,
                 maximum: row.get(4)?,
-                choices: row.get(5)?,
-                unit: row.get(6)?,
-                doc: row.get(7)?,
+                step: row.get(5)?,
+                choices: row.get(6)?,
+                unit: row.get(7)?,
+                doc: row.get(8)?,
             })
         };
         let parameters = statement.query_map([scanner], read)?;

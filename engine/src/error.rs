@@ -235,9 +235,17 @@ fn is_guard_message(text: &str) -> bool {
 
 /// DuckDB's own words.
 pub(crate) fn message(error: &duckdb::Error) -> String {
-    match error {
+    let message = match error {
         duckdb::Error::DuckDBFailure(_, Some(message)) => message.clone(),
         other => other.to_string(),
+    };
+    // What fails while rows are fetched comes as JSON.
+    match serde_json::from_str::<serde_json::Value>(&message) {
+        Ok(fields) => match (fields["exception_type"].as_str(), fields["exception_message"].as_str()) {
+            (Some(kind), Some(text)) => format!("{kind} Error: {text}"),
+            _ => message,
+        },
+        Err(_) => message,
     }
 }
 

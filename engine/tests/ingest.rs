@@ -312,9 +312,9 @@ fn a_body_that_cannot_be_read_names_no_file() -> Outcome {
     let engine = Engine::open(Options::memory())?;
     let body = folder.path().join("secret-name");
     for (format, text) in [
-        (Format::Json, "{\"symbol\": \"A\" \"ts\": 1}\n"),
+        (Format::Lines, "{\"symbol\": \"A\" \"ts\": 1}\n"),
         (Format::Json, "nothing of the kind"),
-        (Format::Json, "{\"symbol\": \"A\"}"),
+        (Format::Lines, "{\"symbol\": \"A\"}"),
         (Format::Csv, "a,b\n1,2\n"),
         (Format::Csv, "\u{0}\u{1}"),
         (Format::Parquet, "PAR1 and so on"),

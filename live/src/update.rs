@@ -69,8 +69,11 @@ impl Update {
         }))
     }
 
-    /// Compares a result with the one before.
-    pub(crate) fn against(before: Option<&Update>, mut update: Update) -> Result<Update> {
+    /// Compares a result with the one before: says what is new in it.
+    ///
+    /// # Errors
+    /// Without a column `symbol`.
+    pub fn against(before: Option<&Update>, mut update: Update) -> Result<Update> {
         let now = names(&update.results)?;
         match before.filter(|before| before.session == update.session) {
             Some(before) => {

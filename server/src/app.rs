@@ -1,7 +1,7 @@
 //! What the handlers of requests share.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -10,7 +10,7 @@ use std::{
 };
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use stockscan_configuration::Configuration;
+use stockscan_configuration::{Configuration, Setting};
 use stockscan_engine::{Engine, Error, Parameter, Result, is_built_in};
 use stockscan_state::{Outcome, Record, Results, SERVER, Scan, State};
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,14 @@ use crate::{
 /// The longest line in front of the workers.
 const LONGEST_LINE: usize = 256;
 
+/// A scanner.
+pub(crate) struct Documented {
+    /// Its parameters, in order.
+    pub(crate) parameters: Vec<Parameter>,
+    /// What the configuration says of them.
+    pub(crate) settings: BTreeMap<String, Setting>,
+}
+
 /// What the handlers of requests share.
 pub struct App {
     pub(crate) options: Options,
@@ -49,8 +57,8 @@ pub struct App {
     pub(crate) started: Instant,
     /// Cancelled when the server is to end.
     pub(crate) shutdown: CancellationToken,
-    /// The parameters of built-in scanners, which the catalogue takes its time to tell.
-    parameters: Mutex<HashMap<String, Arc<Vec<Parameter>>>>,
+    /// Built-in scanners, of which the catalogue takes its time to tell.
+    documented: Mutex<HashMap<String, Arc<Documented>>>,
     is_ending: AtomicBool,
 }
 
@@ -74,7 +82,7 @@ impl App {
             built_in_description: OnceLock::new(),
             started: Instant::now(),
             shutdown: CancellationToken::new(),
-            parameters: Mutex::new(HashMap::new()),
+            documented: Mutex::new(HashMap::new()),
             is_ending: AtomicBool::new(false),
             options,
         }))
@@ -89,14 +97,16 @@ impl App {
         Duration::from_secs(self.configuration().api.timeout.0)
     }
 
-    /// The documented parameters of a scanner.
-    pub(crate) fn parameters(&self, engine: &Engine, function: &str, scanner: &str) -> Result<Arc<Vec<Parameter>>> {
+    /// What the catalogue and the configuration say of a scanner.
+    pub(crate) fn documented(&self, engine: &Engine, function: &str, scanner: &str) -> Result<Arc<Documented>> {
         let is_fixed = is_built_in(function) && !engine.hides_built_in(function)?;
-        let known = || self.parameters.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || self.documented.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = known().get(function).filter(|_| is_fixed) {
             return Ok(Arc::clone(found));
         }
-        let found = Arc::new(engine.scanner_parameters(scanner)?);
+        let parameters = engine.scanner_parameters(scanner)?;
+        let settings = self.configuration().scanner_settings(engine, scanner)?;
+        let found = Arc::new(Documented { parameters, settings });
         if is_fixed {
             known().insert(function.to_owned(), Arc::clone(&found));
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::{array::AsArray, datatypes::Int64Type};
 use axum::{extract::State, http::HeaderMap, response::Response};
 use jiff::civil::DateTime;
 use serde::Deserialize;
@@ -23,6 +24,8 @@ const DAYS: [&str; 2] = ["1900-01-01", "2199-12-31"];
 const USUAL: i64 = 10_000;
 /// More are not.
 const MOST: i64 = 5_000_000;
+/// More than these are not sorted at once, so that memory does not grow with what is asked for.
+const SORTED: i64 = 50_000;
 
 /// Which bars.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -69,42 +72,108 @@ pub(crate) async fn bars(
     }
     let if_empty = Problem::not_found(format!("there is no bar of '{symbol}' in the time asked for"));
     let bar_minutes = app.options.bar_minutes;
-    let make = move |engine: &Engine| query(engine, &symbol, from, to, limit, bar_minutes);
+    let make = move |engine: &Engine| Wanted { symbol, from, to, bar_minutes }.queries(engine, limit);
     let format = rows::accepted(&headers)?;
     Rows { format, allowed: app.allowed(), headers: Vec::new(), if_empty: Some(if_empty), make, observe: () }
         .respond(&app.workers, Instance::Ours)
         .await
 }
 
-fn query(engine: &Engine, symbol: &str, from: Option<DateTime>, to: Option<DateTime>, limit: i64, bar_minutes: u32) -> Result<Query> {
-    let text = |text: String| Argument::Value(Value::Text(text));
-    let mut arguments = vec![
-        ("symbols".to_owned(), Argument::Value(Value::List(vec![Value::Text(symbol.to_owned())]))),
-        ("bar_minutes".to_owned(), Argument::Value(Value::BigInt(i64::from(bar_minutes)))),
-    ];
-    let days = match (from, to) {
-        (None, None) => {
-            let latest = engine.latest_session(&arguments)?;
-            let Some(latest) = latest else { return Ok(Query::plain("SELECT 1 WHERE false")) };
-            [latest.clone(), latest]
+/// Bars of one symbol.
+struct Wanted {
+    symbol: String,
+    from: Option<DateTime>,
+    to: Option<DateTime>,
+    bar_minutes: u32,
+}
+
+impl Wanted {
+    /// What gives the latest ones, so many, in order of time.
+    fn queries(&self, engine: &Engine, limit: i64) -> Result<Vec<Query>> {
+        let days = match (self.from, self.to) {
+            (None, None) => match engine.latest_session(&self.arguments())? {
+                Some(latest) => [latest.clone(), latest],
+                None => return Ok(vec![Query::plain("SELECT 1 WHERE false")]),
+            },
+            (from, to) => [
+                from.map_or_else(|| DAYS[0].to_owned(), |from| from.date().to_string()),
+                to.map_or_else(|| DAYS[1].to_owned(), |to| to.date().to_string()),
+            ],
+        };
+        if limit <= SORTED {
+            return Ok(vec![self.query(engine, &days, limit)?]);
         }
-        (from, to) => [
-            from.map_or_else(|| DAYS[0].to_owned(), |from| from.date().to_string()),
-            to.map_or_else(|| DAYS[1].to_owned(), |to| to.date().to_string()),
-        ],
-    };
-    for (name, day) in ["first_date", "last_date"].into_iter().zip(days) {
-        arguments.push((name.to_owned(), text(day)));
+        // All of them see the same bars.
+        engine.connection().execute_batch("BEGIN TRANSACTION")?;
+        let mut parts: Vec<([String; 2], i64)> = Vec::new();
+        let mut left = limit;
+        for (day, count) in self.counts(engine, &days)? {
+            let taken = count.min(left);
+            match parts.last_mut() {
+                Some((days, sum)) if *sum + taken <= SORTED => {
+                    days[0] = day;
+                    *sum += taken;
+                }
+                _ => parts.push(([day.clone(), day], taken)),
+            }
+            left -= taken;
+            if left == 0 {
+                break;
+            }
+        }
+        if parts.is_empty() {
+            return Ok(vec![self.query(engine, &days, limit)?]);
+        }
+        parts.iter().rev().map(|(days, count)| self.query(engine, days, *count)).collect()
     }
-    let bars = engine.call("session_bars", &arguments)?.query();
-    let time = |time: Option<DateTime>| time.map_or(Value::Null, |time| Value::Text(time.strftime("%Y-%m-%d %H:%M:%S%.f").to_string()));
-    let (from, to) = (time(from), time(to));
-    let sql = format!(
-        "FROM (SELECT bar.symbol, bar.ts, bar.open, bar.high, bar.low, bar.close, bar.volume FROM ({}) AS bar \
-         WHERE (? IS NULL OR bar.ts >= CAST(? AS TIMESTAMP)) AND (? IS NULL OR bar.ts < CAST(? AS TIMESTAMP)) ORDER BY bar.ts DESC LIMIT ?) \
-         AS newest ORDER BY newest.ts",
-        bars.sql
-    );
-    let values = [bars.values, vec![from.clone(), from, to.clone(), to, Value::BigInt(limit)]].concat();
-    Ok(Query::with_values(sql, values))
+
+    fn arguments(&self) -> Vec<(String, Argument)> {
+        vec![
+            ("symbols".to_owned(), Argument::Value(Value::List(vec![Value::Text(self.symbol.clone())]))),
+            ("bar_minutes".to_owned(), Argument::Value(Value::BigInt(i64::from(self.bar_minutes)))),
+        ]
+    }
+
+    /// The bars of the days that are in the time asked for.
+    fn bars(&self, engine: &Engine, days: &[String; 2]) -> Result<Query> {
+        let mut arguments = self.arguments();
+        for (name, day) in ["first_date", "last_date"].into_iter().zip(days) {
+            arguments.push((name.to_owned(), Argument::Value(Value::Text(day.clone()))));
+        }
+        let bars = engine.call("session_bars", &arguments)?.query();
+        let time = |time: Option<DateTime>| time.map_or(Value::Null, |time| Value::Text(time.strftime("%Y-%m-%d %H:%M:%S").to_string()));
+        let (from, to) = (time(self.from), time(self.to));
+        let sql = format!(
+            "SELECT bar.* FROM ({}) AS bar WHERE (? IS NULL OR bar.ts >= CAST(? AS TIMESTAMP)) AND (? IS NULL OR bar.ts < CAST(? AS TIMESTAMP))",
+            bars.sql
+        );
+        Ok(Query::with_values(sql, [bars.values, vec![from.clone(), from, to.clone(), to]].concat()))
+    }
+
+    /// How many bars each day has, the latest first.
+    fn counts(&self, engine: &Engine, days: &[String; 2]) -> Result<Vec<(String, i64)>> {
+        let bars = self.bars(engine, days)?;
+        let sql = format!(
+            "SELECT CAST(bar.session_date AS VARCHAR) AS day, count(*) AS bars FROM ({}) AS bar GROUP BY bar.session_date ORDER BY 1 DESC",
+            bars.sql
+        );
+        let (_, batches) = engine.collect(&Query::with_values(sql, bars.values), None)?;
+        let mut counts = Vec::new();
+        for batch in &batches {
+            let days = batch.column(0).as_string::<i32>().iter();
+            let bars = batch.column(1).as_primitive::<Int64Type>().iter();
+            counts.extend(days.zip(bars).filter_map(|(day, bars)| Some((day?.to_owned(), bars?))));
+        }
+        Ok(counts)
+    }
+
+    fn query(&self, engine: &Engine, days: &[String; 2], limit: i64) -> Result<Query> {
+        let bars = self.bars(engine, days)?;
+        let sql = format!(
+            "FROM (SELECT bar.symbol, bar.ts, bar.open, bar.high, bar.low, bar.close, bar.volume FROM ({}) AS bar ORDER BY bar.ts DESC LIMIT ?) \
+             AS newest ORDER BY newest.ts",
+            bars.sql
+        );
+        Ok(Query::with_values(sql, [bars.values, vec![Value::BigInt(limit)]].concat()))
+    }
 }

@@ -7,10 +7,13 @@ use axum::{
     http::{StatusCode, header, request::Parts},
 };
 use serde::de::DeserializeOwned;
+use tower_http::timeout::TimeoutError;
 
 use crate::problem::Problem;
 
-/// So long a client has for a body of JSON.
+/// Largest body of JSON, in bytes.
+pub(crate) const LARGEST: usize = 1 << 20;
+/// So long a client has for one.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A body of JSON.
@@ -26,14 +29,25 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             let detail = "Content-Type: expected application/json";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
         }
+        // Said before any of it is sent.
+        let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if length.is_some_and(|length| length > LARGEST as u64) {
+            return Err(of_body(StatusCode::PAYLOAD_TOO_LARGE));
+        }
         let bytes = tokio::time::timeout(PATIENCE, axum::body::Bytes::from_request(request, state)).await;
-        let bytes = bytes.map_err(|_| slow())?.map_err(|rejection| of_body(rejection.status()))?;
+        let bytes =
+            bytes.map_err(|_| slow())?.map_err(|rejection| if is_slow(&rejection) { slow() } else { of_body(rejection.status()) })?;
         serde_json::from_slice(&bytes).map(Body).map_err(|error| Problem::invalid(format!("the body is not what is expected: {error}")))
     }
 }
 
+/// Whether nothing came for a while.
+fn is_slow(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<TimeoutError>() || error.source().is_some_and(is_slow)
+}
+
 fn slow() -> Problem {
-    let detail = format!("the body did not come within {} s", PATIENCE.as_secs());
+    let detail = format!("the body did not come in time; it has {} s", PATIENCE.as_secs());
     Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail)
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct ParameterDocument {
     min: Option<f64>,
     /// Largest number allowed.
     max: Option<f64>,
+    /// A sensible distance between two numbers to try.
+    step: Option<f64>,
     /// The texts allowed, if only some are.
     choices: Option<Vec<String>>,
     /// Unit of its values.
@@ -59,6 +61,7 @@ impl From<&Parameter> for ParameterDocument {
             default: parameter.default,
             min: parameter.minimum,
             max: parameter.maximum,
+            step: parameter.step,
             choices: parameter.choices.map(|choices| choices.split(", ").map(str::to_owned).collect()),
             unit: parameter.unit,
             doc: parameter.doc,
@@ -75,8 +78,14 @@ pub(crate) struct ScannerDocument {
     function_name: String,
     /// Whether it came with Stockscan.
     is_built_in: bool,
+    /// The database that holds it: `system` for those that came with Stockscan.
+    database_name: String,
     /// What a row of it means.
     title: String,
+    /// All of its documentation; null if it has none.
+    documentation: Option<String>,
+    /// Statements to try.
+    examples: Vec<String>,
     /// Its parameters, in order.
     parameters: Vec<ParameterDocument>,
 }
@@ -87,13 +96,16 @@ pub(crate) async fn scanners(State(app): State<Arc<App>>, headers: HeaderMap) ->
     cached(&app, &headers, "scanners", (), |app, engine| {
         let mut documents = Vec::new();
         for scanner in engine.scanners()? {
-            let parameters = app.parameters(engine, &scanner.function_name, &scanner.name)?;
+            let documented = app.documented(engine, &scanner.function_name, &scanner.name)?;
             documents.push(ScannerDocument {
-                parameters: parameters.iter().map(ParameterDocument::from).collect(),
+                parameters: documented.parameters.iter().map(ParameterDocument::from).collect(),
                 scanner_type: scanner.name,
                 function_name: scanner.function_name,
                 is_built_in: scanner.is_built_in,
+                database_name: scanner.database_name,
                 title: scanner.title,
+                documentation: scanner.documentation,
+                examples: scanner.examples,
             });
         }
         Ok(Ok(json!(documents).to_string()))
@@ -286,9 +298,10 @@ pub(crate) async fn default_configuration(State(app): State<Arc<App>>, headers: 
     cached(&app, &headers, "config", (), |app, engine| {
         let mut scanners = Map::new();
         for scanner in engine.scanners()? {
-            let configured = app.configuration().scanner_settings(engine, &scanner.name)?;
+            let documented = app.documented(engine, &scanner.function_name, &scanner.name)?;
+            let configured = &documented.settings;
             let mut values = Map::new();
-            for parameter in app.parameters(engine, &scanner.function_name, &scanner.name)?.iter() {
+            for parameter in &documented.parameters {
                 if OF_REQUESTS.contains(&parameter.name.as_str()) {
                     continue;
                 }
@@ -354,7 +367,8 @@ pub(crate) async fn validate(State(app): State<Arc<App>>, JsonBody(request): Jso
     let work = move |engine: &Engine| {
         let function = engine.scanner_function(&request.scanner_type)?;
         let scanner = function.strip_prefix("scan_").unwrap_or(&function).to_owned();
-        let mistakes = stockscan_configuration::parameter_mistakes(&inner.parameters(engine, &function, &scanner)?, &request.config);
+        let mistakes =
+            stockscan_configuration::parameter_mistakes(&inner.documented(engine, &function, &scanner)?.parameters, &request.config);
         let errors: Vec<Mistake> = mistakes.into_iter().map(|(parameter, detail)| Mistake { parameter, detail }).collect();
         Ok(ValidateResponse { valid: errors.is_empty(), errors })
     };

@@ -8,10 +8,11 @@ mod json;
 mod parameters;
 
 use std::{
+    collections::VecDeque,
     fs::File,
     io::{self, Write},
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -46,6 +47,10 @@ use crate::{
 const SLOTS: usize = 64;
 /// The rows of a body.
 const MOST_ROWS: u64 = 2_000_000;
+/// So many bodies are read together,
+const TOGETHER: usize = 32;
+/// if none has more bytes.
+const SMALL: usize = 64 << 10;
 /// The bars of a batch are no more once there are so many.
 const BATCH: u64 = 200_000;
 /// Bodies are not read while so many bars wait.
@@ -59,12 +64,59 @@ const STUCK: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(crate) struct Ingest {
     slots: Arc<Semaphore>,
-    bodies: Sender<Request>,
+    line: Arc<Line>,
     /// Where bodies are kept; gone with this.
     folder: TempDir,
     next: AtomicU64,
     /// The deadline of what the writer is at.
     writing: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        self.line.close();
+    }
+}
+
+/// Bodies that wait to be read.
+#[derive(Debug, Default)]
+struct Line {
+    inner: Mutex<(VecDeque<Request>, bool)>,
+    changed: Condvar,
+}
+
+impl Line {
+    fn push(&self, request: Request) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).0.push_back(request);
+        self.changed.notify_one();
+    }
+
+    fn close(&self) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+        self.changed.notify_all();
+    }
+
+    /// The next body, and those behind it that can be read together with it. `None`: there will be no more.
+    fn next(&self) -> Option<Vec<Request>> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner =
+            self.changed.wait_while(inner, |(bodies, is_closed)| bodies.is_empty() && !*is_closed).unwrap_or_else(PoisonError::into_inner);
+        let first = inner.0.pop_front()?;
+        let mut others = Vec::new();
+        if first.is_small() {
+            let mut rest = VecDeque::new();
+            while let Some(request) = inner.0.pop_front() {
+                if others.len() + 1 < TOGETHER && request.goes_with(&first) {
+                    others.push(request);
+                } else {
+                    rest.push_back(request);
+                }
+            }
+            inner.0 = rest;
+        }
+        others.insert(0, first);
+        Some(others)
+    }
 }
 
 /// A body to be read.
@@ -74,6 +126,19 @@ struct Request {
     format: BodyFormat,
     layout: Layout,
     sender: Waiting,
+}
+
+impl Request {
+    fn is_small(&self) -> bool {
+        matches!(self.format, BodyFormat::Csv | BodyFormat::Lines) && !self.body.is_in_file && self.body.rest.len() <= SMALL
+    }
+
+    fn goes_with(&self, other: &Request) -> bool {
+        self.is_small()
+            && self.format == other.format
+            && self.layout == other.layout
+            && (self.format != BodyFormat::Csv || self.body.header().0 == other.body.header().0)
+    }
 }
 
 /// Who waits for an answer.
@@ -146,17 +211,16 @@ impl Ingest {
     /// # Errors
     /// What the system or DuckDB says.
     pub(crate) fn new(market: &Arc<Market>) -> stockscan_engine::Result<Ingest> {
-        let (bodies, to_read) = mpsc::channel();
+        let line = Arc::new(Line::default());
         let (read, to_write) = mpsc::channel();
-        let to_read = Arc::new(Mutex::new(to_read));
         let room = Arc::new(Room::default());
         let writing = Arc::new(Mutex::new(None));
         let readers = thread::available_parallelism().map_or(2, usize::from).clamp(2, 4);
         for number in 0..readers {
             let engine = market.beside()?;
-            let (to_read, read, room, market) = (Arc::clone(&to_read), read.clone(), Arc::clone(&room), Arc::clone(market));
-            let work = move || read_bodies(engine, &market, &to_read, &read, &room);
-            thread::Builder::new().name(format!("ingest-read-{number}")).spawn(work)?;
+            let reader =
+                BodyReader { engine, market: Arc::clone(market), line: Arc::clone(&line), read: read.clone(), room: Arc::clone(&room) };
+            thread::Builder::new().name(format!("ingest-read-{number}")).spawn(move || reader.run())?;
         }
         let (writer_market, writer_writing) = (Arc::clone(market), Arc::clone(&writing));
         let engine = market.beside()?;
@@ -164,7 +228,7 @@ impl Ingest {
             .name("ingest-write".to_owned())
             .spawn(move || Writer { market: writer_market, engine, room, writing: writer_writing }.run(&to_write))?;
         let folder = tempfile::Builder::new().prefix("scanner-bodies-").tempdir()?;
-        Ok(Ingest { slots: Arc::new(Semaphore::new(SLOTS)), bodies, folder, next: AtomicU64::new(0), writing })
+        Ok(Ingest { slots: Arc::new(Semaphore::new(SLOTS)), line, folder, next: AtomicU64::new(0), writing })
     }
 
     /// How many requests are read or wait.
@@ -240,6 +304,12 @@ impl Spooled {
         Ok(self)
     }
 
+    /// The first line, and the rest.
+    fn header(&self) -> (&[u8], &[u8]) {
+        let end = self.rest.iter().position(|byte| *byte == b'\n').map_or(self.rest.len(), |end| end + 1);
+        self.rest.split_at(end)
+    }
+
     /// What is a JSON array without anything in it, or no array but nothing either.
     fn is_empty_array(&self) -> bool {
         !self.is_in_file && self.rest.iter().filter(|byte| !byte.is_ascii_whitespace()).eq(b"[]")
@@ -269,30 +339,63 @@ impl Room {
     }
 }
 
-/// Reads bodies until there will be no more.
-fn read_bodies(
-    mut engine: Engine,
-    market: &Arc<Market>,
-    to_read: &Mutex<Receiver<Request>>,
-    read: &Sender<(Staged, Waiting)>,
-    room: &Room,
-) {
-    loop {
-        room.wait();
-        let next = to_read.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Request { body, format, layout, sender }) = next else { return };
+/// Reads bodies.
+struct BodyReader {
+    engine: Engine,
+    market: Arc<Market>,
+    line: Arc<Line>,
+    read: Sender<(Staged, Waiting)>,
+    room: Arc<Room>,
+}
+
+impl BodyReader {
+    fn run(mut self) {
+        loop {
+            self.room.wait();
+            let Some(mut requests) = self.line.next() else { return };
+            requests.retain(|request| !request.sender.is_over());
+            if requests.len() > 1 {
+                requests = self.read_together(requests);
+            }
+            for request in requests {
+                self.read_alone(request);
+            }
+        }
+    }
+
+    /// Reads bodies that look alike in the time for one. Returns those that are to be read by themselves.
+    fn read_together(&mut self, requests: Vec<Request>) -> Vec<Request> {
+        let Some(deadline) = requests.iter().map(|request| request.sender.deadline).min() else { return requests };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.engine.within(Some(left), || stage_together(&self.engine, &requests))));
+        let staged = match outcome {
+            Ok(Ok(staged)) => staged,
+            // Whatever is wrong is found again, and said to whom it concerns.
+            Ok(Err(_)) => return requests,
+            Err(_) => {
+                self.reconnect();
+                return requests;
+            }
+        };
+        let mut alone = Vec::new();
+        for (request, staged) in requests.into_iter().zip(staged) {
+            match staged {
+                Some(staged) => self.pass_on(staged, request.sender),
+                None => alone.push(request),
+            }
+        }
+        alone
+    }
+
+    fn read_alone(&mut self, request: Request) {
+        let Request { body, format, layout, sender } = request;
         if sender.is_over() {
-            continue;
+            return;
         }
         let left = sender.deadline.saturating_duration_since(Instant::now());
-        let outcome = catch_unwind(AssertUnwindSafe(|| engine.within(Some(left), || stage(&engine, body, format, &layout))));
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.engine.within(Some(left), || stage(&self.engine, body, format, &layout))));
         match outcome {
-            Ok(Ok(staged)) => {
-                room.take(staged.bars());
-                if read.send((staged, sender)).is_err() {
-                    return;
-                }
-            }
+            Ok(Ok(staged)) => self.pass_on(staged, sender),
             Ok(Err(error)) => sender.tell(Err(parameters::problem(error))),
             Err(_) => {
                 // Those who wrote the readers of binary formats did not think of everything that can be wrong with a body.
@@ -302,13 +405,45 @@ fn read_bodies(
                     }
                     BodyFormat::Csv | BodyFormat::Lines | BodyFormat::Json => Problem::internal("a body could not be read: a panic"),
                 }));
-                match market.beside() {
-                    Ok(another) => engine = another,
-                    Err(error) => tracing::error!(%error, "there is no other connection to read bodies with"),
-                }
+                self.reconnect();
             }
         }
     }
+
+    fn pass_on(&self, staged: Staged, sender: Waiting) {
+        self.room.take(staged.bars());
+        // There is a writer as long as there are readers.
+        let _ = self.read.send((staged, sender));
+    }
+
+    /// After a panic nobody knows what state the connection is in.
+    fn reconnect(&mut self) {
+        match self.market.beside() {
+            Ok(another) => self.engine = another,
+            Err(error) => tracing::error!(%error, "there is no other connection to read bodies with"),
+        }
+    }
+}
+
+/// Reads bodies of lines that look alike, as one.
+fn stage_together(engine: &Engine, requests: &[Request]) -> stockscan_engine::Result<Vec<Option<Staged>>> {
+    let Some(first) = requests.first() else { return Ok(Vec::new()) };
+    let has_header = first.format == BodyFormat::Csv;
+    let mut text = if has_header { first.body.header().0.to_vec() } else { Vec::new() };
+    let mut rows = Vec::new();
+    for request in requests {
+        let lines = if has_header { request.body.header().1 } else { &request.body.rest };
+        text.extend_from_slice(lines);
+        if !lines.ends_with(b"\n") {
+            text.push(b'\n');
+        }
+        rows.push(lines.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).count() as u64);
+    }
+    let mut path = PathBuf::from(&first.body.path);
+    path.set_extension("lines");
+    let path = tempfile::TempPath::try_from_path(path)?;
+    std::fs::write(&path, text)?;
+    engine.stage_together(&path, if has_header { Format::Csv } else { Format::Lines }, &first.layout, &rows)
 }
 
 /// Reads a body.
@@ -322,11 +457,16 @@ fn stage(engine: &Engine, body: Spooled, format: BodyFormat, layout: &Layout) ->
             let parquet = arrow::to_parquet(path, MOST_ROWS)?;
             engine.stage(&parquet, Format::Parquet, layout, MOST_ROWS)
         }
-        BodyFormat::Lines | BodyFormat::Json => engine.stage(path, Format::Json, layout, MOST_ROWS).map_err(|error| match error {
-            // It tells the line, where DuckDB may be off by one.
-            Error::Invalid(text) => Error::Invalid(json::mistake(path, format == BodyFormat::Lines).unwrap_or(text)),
-            other => other,
-        }),
+        BodyFormat::Lines => engine.stage(path, Format::Lines, layout, MOST_ROWS).map_err(|error| with_place(error, path, true)),
+        BodyFormat::Json => engine.stage(path, Format::Json, layout, MOST_ROWS).map_err(|error| with_place(error, path, false)),
+    }
+}
+
+/// With the line, about which DuckDB may be wrong.
+fn with_place(error: Error, body: &Path, is_lines: bool) -> Error {
+    match error {
+        Error::Invalid(text) => Error::Invalid(json::mistake(body, is_lines).unwrap_or(text)),
+        other => other,
     }
 }
 
@@ -388,13 +528,13 @@ impl Writer {
                 let (over, left): (Vec<_>, Vec<_>) = batch.into_iter().partition(|(_, sender)| !is_passing || sender.deadline <= deadline);
                 let problem = self.problem(error);
                 let (staged, senders): (Vec<_>, Vec<_>) = over.into_iter().unzip();
-                self.discard(&staged);
+                self.discard(staged);
                 senders.into_iter().for_each(|sender| sender.tell(Err(problem.clone())));
                 left
             }
             Err(_) => {
                 let (staged, senders): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-                self.discard(&staged);
+                self.discard(staged);
                 senders.into_iter().for_each(|sender| sender.tell(Err(Problem::internal("the database could not be had: a panic"))));
                 Vec::new()
             }
@@ -415,14 +555,15 @@ impl Writer {
     /// Whoever sent these is gone, or has been told that the time is up.
     fn forget(&self, batch: Vec<(Staged, Waiting)>) {
         let (staged, _): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-        self.discard(&staged);
+        self.discard(staged);
     }
 
-    fn discard(&self, batch: &[Staged]) {
+    fn discard(&self, batch: Vec<Staged>) {
+        let bars = batch.iter().map(Staged::bars).sum();
         if let Err(error) = self.engine.discard_staged(batch) {
             tracing::error!(%error, "bars that need not be stored any more still wait");
         }
-        self.room.give(batch.iter().map(Staged::bars).sum());
+        self.room.give(bars);
     }
 }
 
@@ -569,7 +710,7 @@ pub(crate) async fn ingest_bars(
     }
     let (answer, outcome) = oneshot::channel();
     let request = Request { body, format, layout, sender: Waiting { answer, deadline, _slot: slot } };
-    app.ingest.bodies.send(request).map_err(|_| Problem::internal("nobody reads the bodies any more"))?;
+    app.ingest.line.push(request);
     match tokio::time::timeout_at(deadline.into(), outcome).await {
         Ok(Ok(outcome)) => {
             let taken = Taken::from(outcome?);

@@ -94,6 +94,7 @@ pub(crate) fn about(engine: &Engine, test: &Test) -> Vec<(&'static str, String)>
         ("scanner_type", text(&test.scanner)),
         ("start_date", text(&test.start)),
         ("end_date", text(&test.end)),
+        ("bar_minutes", test.said("bar_minutes").unwrap_or_else(|| "null".to_owned())),
         ("remarks", test.remarks.iter().map(|remark| without_paths(engine, remark)).collect::<JsonValue>().to_string()),
     ]
 }

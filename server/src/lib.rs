@@ -21,6 +21,7 @@ mod market;
 mod openapi;
 mod optimize;
 mod options;
+mod presence;
 mod problem;
 mod query;
 mod router;
@@ -33,11 +34,16 @@ mod store;
 mod trading;
 mod work;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 pub use auth::{Key, Keys, Role};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 pub use options::Options;
+pub use presence::{Announced, announced};
 pub use query::RUN_STATEMENT;
 pub use router::PREFIX;
 pub use statement::run_statement;
@@ -83,6 +89,11 @@ async fn run(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
     // From now on a signal ends the server, and not just the process.
     let told = told_to_end()?;
     ready(address)?;
+    let presence = app.market.file().map(|file| presence::Presence::announce(file, address));
+    if let Some(Err(error)) = &presence {
+        tracing::warn!(%error, "the address cannot be noted beside the database, so that commands that find it locked do not know whom to ask");
+    }
+    tokio::spawn(say_if_locked(Arc::clone(&app)));
     tokio::spawn(tidy(Arc::clone(&app)));
     tokio::spawn({
         let app = Arc::clone(&app);
@@ -93,9 +104,10 @@ async fn run(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
         }
     });
     listen::serve(&app, listener, router).await;
+    drop(presence);
     let ending = Arc::clone(&app);
     let closed = tokio::task::spawn_blocking(move || {
-        let deadline = std::time::Instant::now() + grace;
+        let deadline = Instant::now() + grace;
         ending.jobs.end(deadline) && ending.market.close(deadline)
     });
     let (closed, not_stored) = tokio::join!(closed, app.store.flush(grace));
@@ -106,6 +118,15 @@ async fn run(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
         tracing::warn!("a query was still running at the end");
     }
     Ok(())
+}
+
+/// Says at the start that another process has the database.
+async fn say_if_locked(app: Arc<App>) {
+    let market = Arc::clone(&app.market);
+    let look = tokio::task::spawn_blocking(move || market.read(Instant::now() + Duration::from_millis(200)).map(drop));
+    if let Ok(Err(error @ Error::Locked { .. })) = look.await {
+        tracing::warn!("{error}. Until then requests are answered with 503");
+    }
 }
 
 /// Waits until the process is told to end.

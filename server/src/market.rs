@@ -23,6 +23,8 @@ const ROUND: Duration = Duration::from_secs(5);
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 /// No wait is longer.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
+/// Whoever wants to read is told after so long that another process holds the file, and from then on at once, until it is free.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What somebody wants of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +83,8 @@ struct Inner {
     used: Instant,
     /// What cannot be had until everybody is done, and since when that is waited for.
     wanted: Option<(Use, Instant)>,
+    /// Since when it is known that another process holds the file, and when it was last found so.
+    locked: Option<(Instant, Instant)>,
     is_closing: bool,
 }
 
@@ -131,6 +135,7 @@ impl Market {
             users: 0,
             used: Instant::now(),
             wanted: None,
+            locked: None,
             is_closing: false,
         };
         let market = Arc::new(Market { file, read_only, inner: Mutex::new(inner), changed: Condvar::new(), version: Mutex::new(None) });
@@ -292,9 +297,12 @@ impl Market {
             if inner.users == 0 && !inner.gives_way(wanted) {
                 let mode = if wanted == Use::Write { Mode::Writing } else { Mode::Reading };
                 match inner.switch(mode, self.file.as_deref()) {
-                    Ok(()) => continue,
+                    Ok(()) => {
+                        inner.locked = None;
+                        continue;
+                    }
                     // The lock on the file is not waited for with the door shut.
-                    Err(error) if error.is_passing() && Instant::now() + wait < deadline => {
+                    Err(error) if error.is_passing() && Instant::now() + wait < deadline && inner.has_patience(wanted) => {
                         pause = wait;
                         wait = (wait * 2).min(LONGEST_WAIT);
                     }
@@ -338,6 +346,15 @@ impl Inner {
             let waited = since.elapsed();
             other != wanted && (self.users == 0 || waited.as_millis() % ROUND.as_millis() < TURN.as_millis())
         })
+    }
+
+    /// Whether it is still worth the wait that another process lets go of the file.
+    fn has_patience(&mut self, wanted: Use) -> bool {
+        let now = Instant::now();
+        // Found so a while ago and now again, it need not have been so all the time.
+        let since = self.locked.filter(|(_, last)| now - *last < 2 * LONGEST_WAIT).map_or(now, |(since, _)| since);
+        self.locked = Some((since, now));
+        wanted == Use::Write || now - since < PATIENCE
     }
 
     fn forget(&mut self, wanted: Use) {

@@ -49,6 +49,8 @@ const BINARY: [&str; 3] = [
 ];
 /// Schemas of requests that name a scanner in `scanner_type` and have values of its parameters in `config`.
 const OF_SCANNERS: [&str; 3] = ["ScanRequest", "BacktestRequest", "OptimizeRequest"];
+/// Parameters of scanners that requests for tests have fields of their own for.
+const OF_TESTS: [&str; 8] = ["scan_date", "end_date", "source", "bar_minutes", "cutoff_time", "session_start", "session_end", "symbols"];
 /// What the page of the description may load: what comes from here. Its script sets styles.
 const PAGE: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
                     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -163,13 +165,15 @@ fn with_scanners(document: &Value, app: &App, engine: &Engine, scanners: &[Scann
         }
         names.push(&scanner.name);
         let title: String = scanner.name.split('_').map(capital).collect();
-        let parameters = app.parameters(engine, &scanner.function_name, &scanner.name)?;
-        let values = parameters.iter().filter(|parameter| !OF_REQUESTS.contains(&parameter.name.as_str()));
-        let properties: Map<String, Value> = values.map(|parameter| (parameter.name.clone(), parameter_schema(parameter))).collect();
-        schemas[format!("{title}Config")] = json!({
-            "type": "object", "description": format!("Values of the parameters of {}: {}", scanner.name, scanner.title),
-            "properties": properties, "additionalProperties": false,
-        });
+        let documented = app.documented(engine, &scanner.function_name, &scanner.name)?;
+        for (kind, others) in [("Config", &OF_REQUESTS[..]), ("TestConfig", &OF_TESTS[..])] {
+            let values = documented.parameters.iter().filter(|parameter| !others.contains(&parameter.name.as_str()));
+            let properties: Map<String, Value> = values.map(|parameter| (parameter.name.clone(), parameter_schema(parameter))).collect();
+            schemas[format!("{title}{kind}")] = json!({
+                "type": "object", "description": format!("Values of the parameters of {}: {}", scanner.name, scanner.title),
+                "properties": properties, "additionalProperties": false,
+            });
+        }
         for (base, schema) in &bases {
             let name = format!("{title}{base}");
             let mut own = schema.clone();
@@ -181,7 +185,8 @@ fn with_scanners(document: &Value, app: &App, engine: &Engine, scanners: &[Scann
                 grid["additionalProperties"] =
                     json!({"type": "array", "minItems": 1, "items": {"type": ["number", "string", "boolean", "null"]}});
             }
-            let config = json!({"$ref": format!("#/components/schemas/{title}Config")});
+            let kind = if *base == "ScanRequest" { "Config" } else { "TestConfig" };
+            let config = json!({"$ref": format!("#/components/schemas/{title}{kind}")});
             own["properties"]["config"] = json!({"oneOf": [config, {"type": "null"}]});
             kinds.entry(*base).or_insert(json!({}))[&scanner.name] = format!("#/components/schemas/{name}").into();
             schemas[name] = own;

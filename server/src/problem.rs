@@ -139,7 +139,7 @@ impl From<Error> for Problem {
             }
             Error::NoDatabase(_) => logged(Problem::busy("there is no database yet; take bars in first", 30)),
             Error::Locked { process, .. } => {
-                logged(Problem::busy(format!("the database is in use by process {process}, which writes to it; try again in a moment"), 1))
+                logged(Problem::busy(format!("the database is in use by process {process}; try again in a moment"), 1))
             }
             Error::NoPermission { .. } | Error::NotADatabase { .. } | Error::NewerDatabase { .. } => {
                 logged(Problem::busy("the database cannot be opened; the server's log says why", 30))
@@ -188,7 +188,7 @@ fn of_duckdb(text: &str) -> Problem {
 /// The parameter that a guard's message names: `scan_breakout: min_price must …`.
 fn refused_parameter(text: &str) -> Option<String> {
     if let Some(rest) = text.strip_prefix("config.") {
-        return rest.split(' ').next().map(str::to_owned);
+        return rest.split([' ', ':']).next().map(str::to_owned);
     }
     if let Some(rest) = text.strip_prefix("config has no key '") {
         return rest.split('\'').next().map(str::to_owned);

@@ -27,8 +27,6 @@ use crate::{
 
 /// Where everything is.
 pub const PREFIX: &str = "/api/v1/scanner";
-/// Largest body of a request that is not to take bars in.
-const LARGEST_BODY: usize = 1 << 20;
 
 /// Stock scanners over minute bars: as of any minute, with the evidence, and nothing that was not known by then.
 #[derive(OpenApi)]
@@ -97,7 +95,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", format!("not with this method; {PREFIX}/docs lists all"))
         })
-        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(DefaultBodyLimit::max(crate::body::LARGEST))
         .layer(CompressionLayer::new())
         .layer(from_fn_with_state(Arc::clone(app), guard::admit))
         .layer(cors(app))

@@ -6,7 +6,10 @@
 use std::{
     io::{self, Write},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -97,7 +100,7 @@ pub(crate) struct Rows<M, O> {
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     /// What is told if there is no row; `None`: an empty body.
     pub(crate) if_empty: Option<Problem>,
-    /// The query.
+    /// The queries, whose rows are sent one after the other. They have the same columns.
     pub(crate) make: M,
     /// Sees each batch, and at the end what came of it.
     pub(crate) observe: O,
@@ -119,7 +122,7 @@ impl Observer for () {
 
 impl<M, O> Rows<M, O>
 where
-    M: FnOnce(&Engine) -> Result<Query> + Send + 'static,
+    M: FnOnce(&Engine) -> Result<Vec<Query>> + Send + 'static,
     O: Observer,
 {
     /// Runs the query, and answers with its rows once the first are there.
@@ -129,6 +132,8 @@ where
         let runtime = Handle::current();
         let Rows { format, allowed, headers, if_empty, make, mut observe } = self;
         let no_rows_allowed = if_empty.is_some();
+        let is_whole = Arc::new(AtomicBool::new(false));
+        let done = Arc::clone(&is_whole);
         let (stop, deadline) = workers
             .start(instance, allowed, move |engine| {
                 let deadline = Instant::now() + allowed;
@@ -136,8 +141,9 @@ where
                 let pieces = Shared(Arc::new(Mutex::new(pieces)));
                 let outcome = engine.and_then(|engine| write(engine, make, format, deadline, &pieces, &mut observe, no_rows_allowed));
                 observe.end(&outcome);
-                if let Err(error) = outcome {
-                    pieces.lock().fail(format, error.into());
+                match outcome {
+                    Ok(()) => done.store(true, Ordering::Release),
+                    Err(error) => pieces.lock().fail(format, error.into()),
                 }
             })
             .await?;
@@ -148,7 +154,7 @@ where
             Ok(Err(_)) => return Err(Problem::internal("the work ended in a panic")),
             Err(_) => return Err(Problem::too_slow(allowed.as_secs())),
         }
-        let body = Body::from_stream(Sent { pieces: ReceiverStream::new(receiver), _stop: stop });
+        let body = Body::from_stream(Sent { pieces: ReceiverStream::new(receiver), is_whole, _stop: stop });
         let mut response = Response::new(body);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type(format)));
         response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
@@ -161,27 +167,33 @@ where
 
 fn write<O: Observer>(
     engine: &Engine,
-    make: impl FnOnce(&Engine) -> Result<Query>,
+    make: impl FnOnce(&Engine) -> Result<Vec<Query>>,
     format: Format,
     deadline: Instant,
     pieces: &Shared,
     observe: &mut O,
     no_rows_allowed: bool,
 ) -> Result<()> {
-    let query = make(engine)?;
+    let queries = make(engine)?;
     let mut writer = None;
     let mut count = 0;
-    let allowed = deadline.saturating_duration_since(Instant::now());
-    engine.stream(&query, Some(allowed), |schema| {
-        observe.begin(schema);
-        let writer = writer.insert(RowWriter::new(format, pieces.clone(), schema)?);
-        Ok(|batch: RecordBatch| {
-            count += batch.num_rows();
-            observe.take(&batch);
-            writer.write(&batch)?;
-            Ok(Flow::More)
-        })
-    })?;
+    for query in &queries {
+        let allowed = deadline.saturating_duration_since(Instant::now());
+        engine.stream(query, Some(allowed), |schema| {
+            if writer.is_none() {
+                observe.begin(schema);
+                writer = Some(RowWriter::new(format, pieces.clone(), schema)?);
+            }
+            Ok(|batch: RecordBatch| {
+                count += batch.num_rows();
+                observe.take(&batch);
+                if let Some(writer) = &mut writer {
+                    writer.write(&batch)?;
+                }
+                Ok(Flow::More)
+            })
+        })?;
+    }
     if let Some(writer) = writer {
         if count == 0 && no_rows_allowed {
             pieces.lock().begin(Ok(false));
@@ -194,7 +206,7 @@ fn write<O: Observer>(
 
 /// What is written, in pieces.
 struct Pieces {
-    sender: mpsc::Sender<io::Result<Bytes>>,
+    sender: mpsc::Sender<Bytes>,
     runtime: Handle,
     deadline: Instant,
     /// Told once: whether there are rows, or why not.
@@ -214,7 +226,7 @@ impl Pieces {
         }
         let piece = Bytes::from(std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE)));
         let until = self.deadline.min(Instant::now() + SILENCE);
-        let sent = self.runtime.block_on(tokio::time::timeout_at(until.into(), self.sender.send(Ok(piece))));
+        let sent = self.runtime.block_on(tokio::time::timeout_at(until.into(), self.sender.send(piece)));
         match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(io::ErrorKind::BrokenPipe.into()),
@@ -233,8 +245,6 @@ impl Pieces {
             // It is the end in any case.
             let _ = self.send();
         }
-        let broken = Err(io::Error::other("the rows end here"));
-        let _ = self.runtime.block_on(tokio::time::timeout(Duration::from_secs(1), self.sender.send(broken)));
     }
 }
 
@@ -265,7 +275,9 @@ impl Write for Shared {
 
 /// The pieces as a body. The query ends when it is dropped.
 struct Sent {
-    pieces: ReceiverStream<io::Result<Bytes>>,
+    pieces: ReceiverStream<Bytes>,
+    /// Set before the last piece is gone, unless something went wrong.
+    is_whole: Arc<AtomicBool>,
     _stop: Stop,
 }
 
@@ -273,6 +285,12 @@ impl Stream for Sent {
     type Item = io::Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Pin::new(&mut self.pieces).poll_next(context)
+        match Pin::new(&mut self.pieces).poll_next(context) {
+            Poll::Ready(Some(piece)) => Poll::Ready(Some(Ok(piece))),
+            // Broken off, so that nobody takes it for the end.
+            Poll::Ready(None) if !self.is_whole.load(Ordering::Acquire) => Poll::Ready(Some(Err(io::Error::other("the rows end here")))),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }

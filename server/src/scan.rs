@@ -146,9 +146,9 @@ impl ScanRequest {
         let takes = |name: &str| signature.parameters.iter().any(|(parameter, _)| parameter == name);
         let mut arguments: Vec<(String, Argument)> = Vec::new();
         let mut set = |name: &str, value: Value| arguments.push((name.to_owned(), Argument::Value(value)));
-        for (name, setting) in app.configuration().scanner_settings(engine, scanner)? {
-            if takes(&name) {
-                set(&name, value_of_json(&setting.value));
+        for (name, setting) in app.documented(engine, function, scanner)?.settings.iter() {
+            if takes(name) {
+                set(name, value_of_json(&setting.value));
             }
         }
         if app.options.bar_minutes != 1 {
@@ -158,7 +158,7 @@ impl ScanRequest {
             }
         }
         if let Some(config) = &self.config {
-            let mistakes = stockscan_configuration::parameter_mistakes(&app.parameters(engine, function, scanner)?, config);
+            let mistakes = stockscan_configuration::parameter_mistakes(&app.documented(engine, function, scanner)?.parameters, config);
             if !mistakes.is_empty() {
                 return Err(Error::Invalid(mistakes.into_iter().map(|(_, mistake)| mistake).collect::<Vec<_>>().join("; ")));
             }
@@ -321,10 +321,10 @@ pub(crate) async fn scan(State(app): State<Arc<App>>, headers: HeaderMap, JsonBo
     let prepared = observe.prepared();
     let make = move |engine: &Engine| {
         let found = request.prepare(&inner, engine)?;
-        let query = found.query.clone();
+        let queries = vec![found.query.clone()];
         // Nobody else has it at the moment.
         *prepared.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(found);
-        Ok(query)
+        Ok(queries)
     };
     let rows = Rows { format, allowed: app.allowed(), headers, if_empty: None, make, observe };
     rows.respond(&app.workers, Instance::Ours).await.map_err(|problem| problem.with_scanner(&scanner))

@@ -91,7 +91,7 @@ def test_schemathesis_finds_no_failure(market_folder):
     # Its backtests are as long as they like, so that what it does not wait for is ended.
     with Server(market_folder, "--enable-query", "--job-timeout", 5, "--grace", 5) as server:
         count = len(operations(server.get("/openapi.json").json()))
-        said = schemathesis_run(server, market_folder, "--max-examples", "40")
+        said = schemathesis_run(server, market_folder, "--max-examples", "30", "--workers", "4")
         assert f"Operations: {count} selected / {count} total" in re.sub(r" +", " ", said), said
         assert int(re.search(r"(\d+) generated", said)[1]) > 20 * count, said
         assert server.get("/health").json()["status"] == "ok"
@@ -103,7 +103,7 @@ def test_schemathesis_finds_no_failure_where_keys_are_needed(market_folder):
     with Server(market_folder, "--job-timeout", 5, "--grace", 5) as server:
         described = server.get("/openapi.json", headers={"X-API-Key": key}).json()
         assert {} not in described["security"], "a key is needed, and the description must not say that one is not"
-        said = schemathesis_run(server, market_folder, "--max-examples", "5", "-H", f"Authorization: Bearer {key}")
+        said = schemathesis_run(server, market_folder, "--max-examples", "3", "--workers", "4", "-H", f"Authorization: Bearer {key}")
         assert "ignored_auth" not in said
 
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use stockscan_backtests::Test;
-use stockscan_engine::{Argument, Call, Column, Engine, Error, Result};
+use stockscan_engine::{Argument, Call, Column, Engine, Error, Query, Result};
 
 use super::{
     Access, counted, open, say, text,
@@ -73,58 +73,63 @@ const ELSEWHERE: [&str; 3] = ["first_date", "last_date", "session_returns"];
 pub(crate) fn run(global: &Global, backtest: &Backtest) -> Result<()> {
     let engine = open(global, Access::Read)?;
     let test = trading::test(&engine, global, &backtest.trading, "backtest")?;
-    let rows = Kind::of(backtest);
-    let mut more = Vec::new();
-    if let Some(bucket) = &backtest.by {
-        more.push(("bucket", Argument::Value(text(bucket))));
-    }
-    if let Some(folds) = &backtest.folds {
-        more.push(("folds", Argument::Text(folds.clone())));
-    }
-    let call = test.call(&engine, rows.function, &more)?;
+    let call = Kind::of(backtest).call(&engine, backtest, &test)?;
     if backtest.sql {
         return Ok(writeln!(io::stdout(), "{}", Test::sql(call))?);
     }
+    announce(global, &test);
+    report(&engine, global, backtest, &test, Instant::now(), |call| Ok(call.query()))
+}
+
+/// Writes what is asked for. `found`: the query of what a call of a function comes to.
+pub(crate) fn report(
+    engine: &Engine,
+    global: &Global,
+    backtest: &Backtest,
+    test: &Test,
+    started: Instant,
+    found: impl Fn(&Call) -> Result<Query>,
+) -> Result<()> {
+    let rows = Kind::of(backtest);
+    let call = rows.call(engine, backtest, test)?;
     // Before the work, not after it.
     let drawing = backtest.plot.as_deref().map(plots::Drawing::create).transpose()?;
     let is_for_people = output::format(&backtest.output)? == Format::Table;
     let deadline = seconds(backtest.timeout);
-    announce(global, &test);
-    let started = Instant::now();
     if rows.function == "backtest_summary" {
-        let summary = progress::shown(&engine, global, "testing", || Rows::of(&engine, &call.query(), deadline))?;
+        let summary = progress::shown(engine, global, "testing", || Rows::of(engine, &found(&call)?, deadline))?;
         if is_for_people {
             let columns = engine.columns_of_built_in("backtest_summary")?;
-            output::write_text(&said(&test, &summary, &columns, output::width(&backtest.output))?, &backtest.output)?;
+            output::write_text(&said(test, &summary, &columns, output::width(&backtest.output))?, &backtest.output)?;
         } else {
             output::write_rows(&summary, &backtest.output, Numbers::Exact)?;
         }
         if !global.quiet {
             say!("{} in {:.2} s", counted(count(&summary, "signals")?, "hit"), started.elapsed().as_secs_f64());
-            notes(global, &test, &summary)?;
+            notes(global, test, &summary)?;
         }
     } else {
         if is_for_people && !global.quiet {
-            say(&title(&test));
-            for line in lines(&test, &[]) {
+            say(&title(test));
+            for line in lines(test, &[]) {
                 say(&line);
             }
         }
-        let found = progress::shown(&engine, global, "testing", || {
-            output::write_narrowed(&engine, &call.query(), deadline, &backtest.output, Numbers::Rounded, rows.narrow)
+        let count = progress::shown(engine, global, "testing", || {
+            output::write_narrowed(engine, &found(&call)?, deadline, &backtest.output, Numbers::Rounded, rows.narrow)
         })?;
         if !global.quiet {
-            say!("{} in {:.2} s", counted(found, rows.noun), started.elapsed().as_secs_f64());
-            if found == 0 {
-                say(&nothing_found(&test));
+            say!("{} in {:.2} s", counted(count, rows.noun), started.elapsed().as_secs_f64());
+            if count == 0 {
+                say(&nothing_found(test));
             }
         }
     }
-    if is_free(&test) {
+    if is_free(test) {
         note(global, "nothing was charged for trading: --cost-bps and --slippage-bps are 0");
     }
     if let Some(drawing) = drawing {
-        draw(&engine, global, backtest, &test, drawing)?;
+        draw(engine, global, backtest, test, drawing, found)?;
     }
     Ok(())
 }
@@ -139,6 +144,13 @@ struct Kind {
 }
 
 impl Kind {
+    /// The call of its function.
+    fn call(&self, engine: &Engine, backtest: &Backtest, test: &Test) -> Result<Call> {
+        let bucket = backtest.by.iter().map(|bucket| ("bucket", Argument::Value(text(bucket))));
+        let folds = backtest.folds.iter().map(|folds| ("folds", Argument::Text(folds.clone())));
+        test.call(engine, self.function, &bucket.chain(folds).collect::<Vec<_>>())
+    }
+
     fn of(backtest: &Backtest) -> Kind {
         if backtest.by.is_some() {
             Kind {
@@ -305,11 +317,16 @@ fn notes(global: &Global, test: &Test, summary: &Rows) -> Result<()> {
     Ok(())
 }
 
-fn draw(engine: &Engine, global: &Global, backtest: &Backtest, test: &Test, drawing: plots::Drawing) -> Result<()> {
-    let rows = |call: Call| Rows::of(engine, &call.query(), seconds(backtest.timeout));
-    let (daily, trades) = progress::shown(engine, global, "drawing", || {
-        Ok((rows(test.call(engine, "backtest_daily", &[])?)?, rows(test.call(engine, "backtest", &[])?)?))
-    })?;
+fn draw(
+    engine: &Engine,
+    global: &Global,
+    backtest: &Backtest,
+    test: &Test,
+    drawing: plots::Drawing,
+    found: impl Fn(&Call) -> Result<Query>,
+) -> Result<()> {
+    let rows = |function: &str| Rows::of(engine, &found(&test.call(engine, function, &[])?)?, seconds(backtest.timeout));
+    let (daily, trades) = progress::shown(engine, global, "drawing", || Ok((rows("backtest_daily")?, rows("backtest")?)))?;
     if daily.len() == 0 {
         return Err(Error::Invalid("there is no session to draw".to_owned()));
     }

@@ -85,8 +85,6 @@ fn scan() -> Run {
         date: Some("2025-01-15".to_owned()),
         end_date: None,
         output: Output { format: None, output: None },
-        api_mode: false,
-        url: None,
         no_cache: true,
         explain: false,
         sql: false,

@@ -10,7 +10,7 @@ use serde_json::Value;
 use stockscan_configuration::{Configuration, Origin, places};
 use stockscan_engine::{Engine, Error, Location, Options, Result};
 
-use super::{bar_length, counted, database, own_scanners, say_error, single};
+use super::{bar_length, counted, database, own_scanners, patiently, remote, say_error, single};
 use crate::{arguments::Global, table::labelled};
 
 /// Looks at everything, and goes on where something is wrong.
@@ -80,15 +80,20 @@ pub(crate) fn run(global: &mut Global) -> Result<()> {
 
     let path = database(global);
     line("database", &path.display().to_string())?;
+    if let Some((_, told)) = remote::beside(global, &path) {
+        line("server", &told)?;
+    }
     if path.exists() {
-        let engine = Engine::open(Options {
+        let options = Options {
             location: Location::File(path.clone()),
             read_only: true,
             threads: global.threads,
             memory_limit: global.memory_limit.clone(),
             source: global.source.clone(),
             scanners_directory: folder,
-        });
+        };
+        // A server lets go of it in a moment.
+        let engine = patiently(global, || Engine::open(options.clone()));
         match engine.and_then(|engine| examine(&engine, global)) {
             Ok((lines, failed)) => {
                 for (what, text) in lines {

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use stockscan_engine::{Engine, Error, IngestReport, Layout, Options, Result, is_bar_file};
+use stockscan_engine::{Error, IngestReport, Layout, Options, Result, is_bar_file};
 
 use super::{batches, counted, ingest};
 use crate::{
@@ -71,10 +71,18 @@ enum News {
     Drop(Stamp),
 }
 
+/// Where the bars go.
+pub(super) enum Target<'a> {
+    /// Into a database, which is held for moments.
+    Database(Options),
+    /// To a server, at an address, by what sends it a file.
+    Server(&'a str, &'a dyn Fn(&Path, &Layout) -> Result<IngestReport>),
+}
+
 struct Follower<'a> {
     global: &'a Global,
     layout: Layout,
-    options: Options,
+    target: Target<'a>,
     given: &'a [PathBuf],
     files: BTreeMap<PathBuf, State>,
     /// What was said of a file that is wrong, so that it is not said again at each look.
@@ -86,12 +94,12 @@ struct Follower<'a> {
     batches: u64,
 }
 
-pub(super) fn run(global: &Global, files: &IngestFiles, layout: Layout, options: Options) -> Result<()> {
+pub(super) fn run(global: &Global, files: &IngestFiles, layout: Layout, target: Target<'_>) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut follower = Follower {
         global,
         layout,
-        options,
+        target,
         given: &files.files,
         files: BTreeMap::new(),
         said: BTreeMap::new(),
@@ -107,7 +115,7 @@ pub(super) fn run(global: &Global, files: &IngestFiles, layout: Layout, options:
     follower.say(&format!(
         "following {}, for {}; Ctrl-C ends it",
         files.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", "),
-        super::database(global).display()
+        follower.target_name()
     ));
     let mut ended = false;
     while !ended {
@@ -216,17 +224,26 @@ impl Follower<'_> {
 
     /// Takes the news in, with one opening of the database.
     fn take(&mut self, mut news: Vec<(PathBuf, News)>, deadline: Option<Instant>) -> Result<()> {
-        let (global, options) = (self.global, self.options.clone());
+        let global = self.global;
         let mut taken = Vec::new();
-        let done = batches::within(&options, global, deadline, |engine| {
+        let mut take_all = |ingest: &dyn Fn(&Path) -> Result<IngestReport>| {
             while let Some((path, found)) = news.get(taken.len()) {
-                match self.take_one(engine, path, found) {
+                match self.take_one(ingest, path, found) {
                     Err(Error::Interrupted) => return Err(Error::Interrupted),
                     outcome => taken.push(outcome),
                 }
             }
             Ok(())
-        })?;
+        };
+        let done = match &self.target {
+            Target::Database(options) => batches::within(options, global, deadline, |engine| {
+                take_all(&|file| engine.ingest(&[file.to_path_buf()], &self.layout, |_| {}))
+            })?,
+            Target::Server(_, send) => match take_all(&|file| send(file, &self.layout)) {
+                Err(Error::Interrupted) => None,
+                other => other.map(Some)?,
+            },
+        };
         // Said once the database is closed again: whoever reads it may look at once.
         let left = news.split_off(taken.len());
         for ((path, found), outcome) in news.into_iter().zip(taken) {
@@ -235,14 +252,21 @@ impl Follower<'_> {
         if done.is_some() {
             self.batches += 1;
         } else if !progress::is_interrupted() {
-            let database = super::database(global);
+            let target = self.target_name();
             let left: Vec<String> = left.iter().map(|(path, _)| path.display().to_string()).collect();
-            self.complain(&database, &format!("{} was in use until the end: {} not taken in", database.display(), left.join(", ")));
+            self.complain(Path::new(&target), &format!("{target} was in use until the end: {} not taken in", left.join(", ")));
         }
         Ok(())
     }
 
-    fn take_one(&self, engine: &Engine, path: &Path, news: &News) -> Result<IngestReport> {
+    fn target_name(&self) -> String {
+        match &self.target {
+            Target::Database(_) => super::database(self.global).display().to_string(),
+            Target::Server(url, _) => (*url).to_owned(),
+        }
+    }
+
+    fn take_one(&self, ingest: &dyn Fn(&Path) -> Result<IngestReport>, path: &Path, news: &News) -> Result<IngestReport> {
         let name = path.file_name().unwrap_or_default();
         let part = self.folder.path().join(name);
         let read = match news {
@@ -253,7 +277,7 @@ impl Follower<'_> {
                 &part
             }
         };
-        let outcome = engine.ingest(&[read.to_path_buf()], &self.layout, |_| {});
+        let outcome = ingest(read);
         if read == part {
             let _ = fs::remove_file(&part);
         }

@@ -31,17 +31,20 @@ pub(crate) fn list(global: &Global, history: &History) -> Result<()> {
     // Nothing is written while the file is open: whoever reads along may take his time.
     let rows = state.with(&engine, Access::Read, || Rows::of(&engine, &query, None))?;
     output::write_rows(&rows, &history.output, if history.stats { Numbers::Rounded } else { Numbers::Exact })?;
-    let found = rows.len();
-    if is_for_people && !global.quiet {
-        match found {
-            0 => say!("no scan of {} is of that kind", state.path().display()),
-            _ if !history.stats => {
-                say!("\n'scanner show ID' shows a scan with its rows, 'scanner export ID' writes these; ID may be latest")
-            }
-            _ => {}
-        }
+    if is_for_people {
+        advise(global, history, rows.len(), &state.path().display().to_string());
     }
     Ok(())
+}
+
+/// Says what can be done with scans that are listed, or that there is none.
+pub(crate) fn advise(global: &Global, history: &History, found: usize, place: &str) {
+    match found {
+        _ if global.quiet => {}
+        0 => say!("no scan of {place} is of that kind"),
+        _ if !history.stats => say!("\n'scanner show ID' shows a scan with its rows, 'scanner export ID' writes these; ID may be latest"),
+        _ => {}
+    }
 }
 
 /// `scanner show`
@@ -59,8 +62,7 @@ pub(crate) fn show(global: &Global, show: &Show) -> Result<()> {
     }
     let scan = state.with(&engine, Access::Read, || Rows::of(&engine, &query, None))?;
     let value = |column: &str| Ok::<_, Error>(scan.text(column)?.unwrap_or_default());
-    let mut lines = String::new();
-    for (name, value) in [
+    print(&[
         ("scan", scan_id.clone()),
         ("started", local_time(&scan)?),
         ("asked by", format!("scanner {}", value("command")?)),
@@ -68,17 +70,23 @@ pub(crate) fn show(global: &Global, show: &Show) -> Result<()> {
         ("took", format!("{:.3} s", scan.number("seconds")?.unwrap_or_default())),
         ("came to", outcome(&scan)?),
         ("again", value("statement")?),
-    ] {
-        // A text as text cannot fail.
-        let _ = writeln!(lines, "{:<9} {value}", console::style(name).bold());
-    }
-    writeln!(io::stdout(), "{}", lines.trim_end())?;
+    ])?;
     if scan.number("hits")?.is_some_and(|hits| hits > 0.0) {
         writeln!(io::stdout())?;
         let units = recording::units(&engine, &format!("scan_{}", value("scanner")?))?;
         recording::write(&engine, &state, &scan_id, &show.output, &units)?;
     }
     Ok(())
+}
+
+/// What there is to say of a scan, line by line.
+pub(crate) fn print(said: &[(&str, String)]) -> Result<()> {
+    let mut lines = String::new();
+    for (name, value) in said {
+        // A text as text cannot fail.
+        let _ = writeln!(lines, "{:<9} {value}", console::style(name).bold());
+    }
+    Ok(writeln!(io::stdout(), "{}", lines.trim_end())?)
 }
 
 /// `scanner export`
@@ -98,7 +106,7 @@ fn open(global: &Global) -> Result<(Engine, State)> {
     Ok((engine, recording::state(global)))
 }
 
-fn is_for_people(output: &Output) -> Result<bool> {
+pub(crate) fn is_for_people(output: &Output) -> Result<bool> {
     Ok(output::format(output)? == Format::Table)
 }
 
@@ -114,24 +122,23 @@ fn filter(history: &History) -> Filter {
 }
 
 fn scans(history: &History, is_for_people: bool) -> Query {
-    let (condition, mut values) = filter(history).condition();
-    let columns = if is_for_people {
-        values.insert(0, text(&zone()));
-        "left(CAST(scan.scan_id AS VARCHAR), 8) AS id, \
-         strftime(to_exchange_time(CAST(concat(scan.started_at, '+00') AS TIMESTAMPTZ), ?), '%Y-%m-%d %H:%M:%S') AS started, \
-         scan.command, scan.scanner, concat_ws(' to ', scan.scan_date, scan.end_date) AS session, coalesce(scan.cutoff_time, '') AS cutoff, scan.hits, \
-         CAST(round(scan.seconds * 1000) AS BIGINT) AS ms, \
-         CASE WHEN scan.status = 'failed' THEN scan.error_kind || ': ' || split_part(scan.error, chr(10), 1) \
-              WHEN scan.cached_from IS NOT NULL THEN 'as before' ELSE scan.status END AS outcome"
-    } else {
-        "scan.* EXCLUDE (columns, results)"
-    };
+    let (condition, values) = filter(history).condition();
+    let columns = if is_for_people { FEW } else { "scan.* EXCLUDE (columns, results)" };
+    let mut values = if is_for_people { [vec![text(&zone())], values].concat() } else { values };
     values.push(Value::BigInt(i64::from(history.limit)));
     Query::with_values(
         format!("SELECT {columns} FROM {SCHEMA}.scans AS scan WHERE {condition} ORDER BY scan.started_at DESC LIMIT ?"),
         values,
     )
 }
+
+/// What a person gets of each scan; the value is this machine's time zone.
+pub(crate) const FEW: &str = "left(CAST(scan.scan_id AS VARCHAR), 8) AS id, \
+    strftime(to_exchange_time(CAST(concat(scan.started_at, '+00') AS TIMESTAMPTZ), ?), '%Y-%m-%d %H:%M:%S') AS started, \
+    scan.command, scan.scanner, concat_ws(' to ', scan.scan_date, scan.end_date) AS session, coalesce(scan.cutoff_time, '') AS cutoff, scan.hits, \
+    CAST(round(scan.seconds * 1000) AS BIGINT) AS ms, \
+    CASE WHEN scan.status = 'failed' THEN scan.error_kind || ': ' || split_part(scan.error, chr(10), 1) \
+         WHEN scan.cached_from IS NOT NULL THEN 'as before' ELSE scan.status END AS outcome";
 
 fn statistics(history: &History) -> Query {
     let Query { sql, values, .. } = stockscan_state::statistics(&filter(history));
@@ -147,14 +154,14 @@ fn statistics(history: &History) -> Query {
 }
 
 /// When a scan started, by the clock of this machine.
-fn local_time(scan: &Rows) -> Result<String> {
+pub(crate) fn local_time(scan: &Rows) -> Result<String> {
     let started = scan.text("started_at")?.unwrap_or_default();
     let instant: Option<jiff::Timestamp> = format!("{}Z", started.trim_end_matches('Z').replace('T', " ")).parse().ok();
     Ok(instant.map_or(started, |instant| instant.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()))
 }
 
 /// The IANA name of this machine's time zone.
-fn zone() -> String {
+pub(crate) fn zone() -> String {
     TimeZone::system().iana_name().unwrap_or("UTC").to_owned()
 }
 

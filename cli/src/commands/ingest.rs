@@ -1,6 +1,6 @@
 //! `scanner ingest`
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use stockscan_engine::{Engine, Error, IngestReport, Label, Layout, Result};
 
@@ -12,18 +12,9 @@ use crate::{
 
 pub(crate) fn run(global: &Global, files: &IngestFiles) -> Result<()> {
     let layout = layout(global, &files.layout)?;
-    // Before a database is made: a file that is not there is the commonest mistake.
-    if let Some(missing) = files.files.iter().find(|file| !file.exists()) {
-        return Err(Error::no_file(missing.clone()));
-    }
+    check(files)?;
     if files.follow {
-        return follow::run(global, files, layout, options(global, Access::Write)?);
-    }
-    if let Some(folder) = files.files.iter().find(|file| file.is_dir()) {
-        let folder = folder.display();
-        return Err(Error::Invalid(format!(
-            "{folder} is a folder; name its files, as in {folder}/*.parquet, or take in what is put there with --follow"
-        )));
+        return follow::run(global, files, layout, follow::Target::Database(options(global, Access::Write)?));
     }
     let path = super::database(global);
     let was_there = path.exists();
@@ -39,14 +30,9 @@ pub(crate) fn run(global: &Global, files: &IngestFiles) -> Result<()> {
     });
     match outcome {
         Ok(report) => {
-            if !global.quiet {
-                print(&report, &engine.name(), started.elapsed().as_secs_f64());
-                if global.bar_minutes != 1440 && all_at_midnight(&engine, global)? {
-                    say!("every bar starts at 00:00, as daily bars do: scan them with --bar-minutes 1440, or their close is seen all day");
-                }
-            }
-            if report.added + report.unchanged + report.conflicting == 0 && !report.rejected.is_empty() {
-                return Err(Error::Database("no row of these files is a bar; nothing was stored".to_owned()));
+            told(global, &report, &engine.name(), started.elapsed())?;
+            if !global.quiet && global.bar_minutes != 1440 && all_at_midnight(&engine, global)? {
+                say!("every bar starts at 00:00, as daily bars do: scan them with --bar-minutes 1440, or their close is seen all day");
             }
             Ok(())
         }
@@ -60,6 +46,34 @@ pub(crate) fn run(global: &Global, files: &IngestFiles) -> Result<()> {
             Err(error)
         }
     }
+}
+
+/// Refuses files that cannot be taken in.
+pub(super) fn check(files: &IngestFiles) -> Result<()> {
+    // Before a database is made: a file that is not there is the commonest mistake.
+    if let Some(missing) = files.files.iter().find(|file| !file.exists()) {
+        return Err(Error::no_file(missing.clone()));
+    }
+    match files.files.iter().find(|file| file.is_dir() && !files.follow) {
+        Some(folder) => {
+            let folder = folder.display();
+            Err(Error::Invalid(format!(
+                "{folder} is a folder; name its files, as in {folder}/*.parquet, or take in what is put there with --follow"
+            )))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Says what became of the files; nothing but defects is a failure.
+pub(super) fn told(global: &Global, report: &IngestReport, database: &str, elapsed: Duration) -> Result<()> {
+    if !global.quiet {
+        print(report, database, elapsed.as_secs_f64());
+    }
+    if report.added + report.unchanged + report.conflicting == 0 && !report.rejected.is_empty() {
+        return Err(Error::Database("no row of these files is a bar; nothing was stored".to_owned()));
+    }
+    Ok(())
 }
 
 /// How the files or relations are laid out.

@@ -1,12 +1,15 @@
 //! What the commands with live scans share: from their options to the scan, which errors end them, and what they say at the end.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
-use stockscan_engine::{Error, Options, Result};
-use stockscan_live::{LiveScan, Reader, Statistics, Watch};
+use stockscan_engine::{Engine, Error, Options, Result};
+use stockscan_live::{LiveScan, Reader, Statistics, Tick, Watch};
 use stockscan_state::State;
 
-use super::{Access, counted, options, own_scanners, recording, scanning::Scanning};
+use super::{Access, counted, database, options, own_scanners, recording, remote::Follower, scanning::Scanning};
 use crate::{
     arguments::{Global, Repeat, Scan},
     pace::{self, Pace},
@@ -42,6 +45,106 @@ impl Recorder {
     /// What to say in the end.
     pub(crate) fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
+    }
+}
+
+/// Where the results of a live scan come from.
+pub(crate) enum Feed {
+    /// From a database, at each look.
+    Here {
+        /// The database.
+        reader: Reader,
+        /// The scan.
+        watch: Watch,
+        /// Notes the scans in the history.
+        recorder: Recorder,
+    },
+    /// From a server, as they come.
+    There(Follower),
+}
+
+impl Feed {
+    /// What the options name.
+    pub(crate) fn new(global: &Global, given: &Scan, repeat: &Repeat, command: &'static str) -> Result<Feed> {
+        if global.api_mode {
+            return Ok(Feed::There(Follower::new(global, given, interval(global, repeat))?));
+        }
+        let mut reader = reader(global)?;
+        let watch = Watch::new(scan(global, &mut reader, given)?);
+        Ok(Feed::Here { reader, watch, recorder: Recorder::new(global, command) })
+    }
+
+    /// Looks what is new.
+    pub(crate) fn tick(&mut self) -> Result<Tick<'_>> {
+        match self {
+            Feed::Here { reader, watch, .. } => watch.tick(reader),
+            Feed::There(follower) => follower.tick(),
+        }
+    }
+
+    /// Notes the last tick in the history, which a server does itself.
+    pub(crate) fn record(&mut self) {
+        if let Feed::Here { reader, watch, recorder } = self {
+            recorder.take(reader, watch);
+        }
+    }
+
+    /// Whether there is something to look at before it is time.
+    pub(crate) fn news(&self) -> Arc<AtomicBool> {
+        match self {
+            Feed::Here { .. } => Arc::default(),
+            Feed::There(follower) => follower.news(),
+        }
+    }
+
+    /// How it went so far.
+    pub(crate) fn statistics(&self) -> &Statistics {
+        match self {
+            Feed::Here { watch, .. } => watch.statistics(),
+            Feed::There(follower) => follower.statistics(),
+        }
+    }
+
+    /// How often another process held the database.
+    pub(crate) fn waits(&self) -> u64 {
+        if let Feed::Here { reader, .. } = self { reader.waits() } else { 0 }
+    }
+
+    /// Why a scan is not in the history.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        if let Feed::Here { recorder, .. } = self { recorder.failure() } else { None }
+    }
+
+    /// DuckDB, to ask about scanners.
+    pub(crate) fn engine(&self) -> &Engine {
+        match self {
+            Feed::Here { reader, .. } => reader.engine(),
+            Feed::There(follower) => follower.engine(),
+        }
+    }
+
+    /// The scanner's name, without `scan_`.
+    pub(crate) fn scanner_type(&self) -> &str {
+        match self {
+            Feed::Here { watch, .. } => watch.scan().scanner_type(),
+            Feed::There(follower) => follower.scanner_type(),
+        }
+    }
+
+    /// The cutoff, if it is fixed.
+    pub(crate) fn fixed_cutoff(&self, given: &Scan) -> Option<String> {
+        match self {
+            Feed::Here { watch, .. } => watch.scan().fixed_cutoff(),
+            Feed::There(_) => given.cutoff.clone(),
+        }
+    }
+
+    /// Where the bars are.
+    pub(crate) fn place(&self, global: &Global) -> String {
+        match self {
+            Feed::Here { .. } => global.source.clone().unwrap_or_else(|| database(global).display().to_string()),
+            Feed::There(follower) => follower.url().to_owned(),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) mod monitor;
 pub(crate) mod new;
 pub(crate) mod optimize;
 mod recording;
-mod remote;
+pub(crate) mod remote;
 pub(crate) mod replay;
 pub(crate) mod run;
 mod scanning;

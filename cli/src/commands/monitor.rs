@@ -5,7 +5,10 @@ mod screen;
 
 use std::{
     io::{self, IsTerminal, Write},
-    sync::mpsc::{self, Receiver, Sender, TryRecvError},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver, Sender, TryRecvError},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -19,9 +22,9 @@ use ratatui::{
     },
 };
 use stockscan_engine::{Error, Result};
-use stockscan_live::{LiveScan, Reader, Statistics, Tick, Update, Watch, clock, symbols};
+use stockscan_live::{Statistics, Tick, Update, clock, symbols};
 
-use super::{database, live};
+use super::live::{self, Feed};
 use crate::{
     arguments::{Global, Monitor},
     pace::{self, Pace},
@@ -34,38 +37,38 @@ use screen::View;
 const FRAME: Duration = Duration::from_millis(250);
 
 pub(crate) fn run(global: &Global, monitor: &Monitor) -> Result<()> {
-    let mut reader = live::reader(global)?;
-    let scan = live::scan(global, &mut reader, &monitor.scan)?;
+    let feed = Feed::new(global, &monitor.scan, &monitor.repeat, "monitor")?;
     let interval = live::interval(global, &monitor.repeat);
     let board = Board::new(interval, Duration::from_secs(60 * u64::from(global.bar_minutes)));
     let pace = live::pace(global, &monitor.repeat);
     let has_screen = io::stdout().is_terminal() && io::stdin().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-    if has_screen { full_screen(global, scan, reader, board, pace) } else { plain(global, scan, reader, board, pace) }
+    if has_screen { full_screen(global, monitor, feed, board, pace) } else { plain(global, feed, board, pace) }
 }
 
 /// Lines, for a pipe or a file.
-fn plain(global: &Global, scan: LiveScan, mut reader: Reader, mut board: Board, mut pace: Pace) -> Result<()> {
-    let mut watch = Watch::new(scan);
+fn plain(global: &Global, mut feed: Feed, mut board: Board, mut pace: Pace) -> Result<()> {
     let mut was_quiet = false;
-    let mut recorder = live::Recorder::new(global, "monitor");
+    let news = feed.news();
     loop {
-        let outcome = match watch.tick(&mut reader) {
+        let mut has_none = false;
+        let outcome = match feed.tick() {
             Ok(Tick::Scanned(update)) => board.take(update, Instant::now()).and_then(|()| print_changes(update)),
             Ok(tick) => {
                 board.looked();
-                if matches!(tick, Tick::NoBars) && watch.statistics().ticks == 1 && !global.quiet {
-                    say!("there is no bar yet that can be scanned");
-                }
+                has_none = matches!(tick, Tick::NoBars);
                 Ok(())
             }
             Err(error) => Err(error),
         };
-        recorder.take(&reader, &mut watch);
+        if has_none && feed.statistics().ticks == 1 && !global.quiet {
+            say!("there is no bar yet that can be scanned");
+        }
+        feed.record();
         if pace::is_stopped() {
             break;
         }
         if let Err(error) = outcome {
-            if live::ends(&error, watch.statistics()) {
+            if live::ends(&error, feed.statistics()) {
                 return Err(error);
             }
             board.failed(&error, Instant::now());
@@ -76,12 +79,12 @@ fn plain(global: &Global, scan: LiveScan, mut reader: Reader, mut board: Board, 
             say!("no new bar for {}", live::span(board.quiet(Instant::now()).unwrap_or_default()));
         }
         was_quiet = is_quiet;
-        if !pace.wait() {
+        if !pace.wait_for(|| news.load(Ordering::Relaxed)) {
             break;
         }
     }
-    say_summary(global, &board, watch.statistics(), reader.waits(), &pace);
-    if let Some(text) = recorder.failure().filter(|_| !global.quiet) {
+    say_summary(global, &board, feed.statistics(), feed.waits(), &pace);
+    if let Some(text) = feed.failure().filter(|_| !global.quiet) {
         say!("{text}");
     }
     Ok(())
@@ -135,20 +138,19 @@ struct Report {
 }
 
 /// Scans whenever it is told to.
-fn scanning(scan: LiveScan, mut reader: Reader, mut recorder: live::Recorder, orders: &Receiver<()>, reports: &Sender<Report>) {
-    let mut watch = Watch::new(scan);
+fn scanning(mut feed: Feed, orders: &Receiver<()>, reports: &Sender<Report>) {
     while orders.recv().is_ok() {
-        let outcome = watch.tick(&mut reader).map(|tick| match tick {
+        let outcome = feed.tick().map(|tick| match tick {
             Tick::Scanned(update) => Some(update.clone()),
             Tick::Unchanged | Tick::NoBars => None,
         });
-        recorder.take(&reader, &mut watch);
-        let ends = outcome.as_ref().is_err_and(|error| live::ends(error, watch.statistics()));
+        feed.record();
+        let ends = outcome.as_ref().is_err_and(|error| live::ends(error, feed.statistics()));
         let report = Report {
             outcome,
-            statistics: watch.statistics().clone(),
-            waits: reader.waits(),
-            unrecorded: recorder.failure().map(str::to_owned),
+            statistics: feed.statistics().clone(),
+            waits: feed.waits(),
+            unrecorded: feed.failure().map(str::to_owned),
             ends,
         };
         if reports.send(report).is_err() {
@@ -157,11 +159,11 @@ fn scanning(scan: LiveScan, mut reader: Reader, mut recorder: live::Recorder, or
     }
 }
 
-fn full_screen(global: &Global, scan: LiveScan, reader: Reader, mut board: Board, mut pace: Pace) -> Result<()> {
+fn full_screen(global: &Global, monitor: &Monitor, feed: Feed, mut board: Board, mut pace: Pace) -> Result<()> {
     let mut view = View {
-        scanner: scan.scanner_type().to_owned(),
-        database: global.source.clone().unwrap_or_else(|| database(global).display().to_string()),
-        cutoff: scan.fixed_cutoff(),
+        scanner: feed.scanner_type().to_owned(),
+        database: feed.place(global),
+        cutoff: feed.fixed_cutoff(&monitor.scan),
         is_colored: console::colors_enabled(),
         is_paused: false,
         has_bell: false,
@@ -175,11 +177,11 @@ fn full_screen(global: &Global, scan: LiveScan, reader: Reader, mut board: Board
     };
     let (order, orders) = mpsc::channel();
     let (report, reports) = mpsc::channel();
-    let recorder = live::Recorder::new(global, "monitor");
-    thread::spawn(move || scanning(scan, reader, recorder, &orders, &report));
+    let news = feed.news();
+    thread::spawn(move || scanning(feed, &orders, &report));
     // It also puts the terminal back should this program panic.
     let mut terminal = ratatui::try_init()?;
-    let outcome = screen_loop(&mut terminal, &mut view, &mut board, &mut pace, &order, &reports);
+    let outcome = screen_loop(&mut terminal, &mut view, &mut board, &mut pace, (&order, &reports, &news));
     ratatui::try_restore()?;
     // The thread may be in the middle of a scan; nothing of it is wanted any more.
     pace::stop();
@@ -195,8 +197,7 @@ fn screen_loop(
     view: &mut View,
     board: &mut Board,
     pace: &mut Pace,
-    order: &Sender<()>,
-    reports: &Receiver<Report>,
+    (order, reports, news): (&Sender<()>, &Receiver<Report>, &AtomicBool),
 ) -> Result<()> {
     let gone = || Error::Database("the thread that scans has ended".to_owned());
     let mut is_wanted = true;
@@ -221,7 +222,7 @@ fn screen_loop(
             Err(TryRecvError::Empty) => {}
             Err(TryRecvError::Disconnected) => return Err(gone()),
         }
-        is_wanted |= pace.is_due() && !view.is_paused;
+        is_wanted |= (pace.is_due() || news.load(Ordering::Relaxed)) && !view.is_paused;
         if is_wanted && view.scanning.is_none() {
             order.send(()).map_err(|_| gone())?;
             (view.scanning, is_wanted) = (Some(Instant::now()), false);

@@ -24,17 +24,8 @@ use crate::{
 pub(crate) fn run(global: &Global, optimize: &Optimize) -> Result<()> {
     let engine = open(global, Access::Read)?;
     let test = test(&engine, global, &optimize.trading, "optimize")?;
-    let text = |given: &Option<String>| given.clone().map(Argument::Text);
-    let search = Search {
-        grid: grid::read(&optimize.grid)?,
-        objective: optimize.objective.clone(),
-        folds: text(&optimize.folds),
-        min_trades: text(&optimize.min_trades),
-        samples: optimize.samples,
-        sampling: text(&optimize.sampling),
-        seed: text(&optimize.seed),
-    };
-    let mut work = Work { grid: Optimization::new(&engine, test, search)?, engine: &engine, global, optimize };
+    let grid = Optimization::new(&engine, test, search(optimize)?)?;
+    let mut work = Work { grid, engine: &engine, global, optimize, found: None };
     if optimize.sql {
         return Ok(writeln!(io::stdout(), "{}", Test::sql(work.grid.whole()?))?);
     }
@@ -46,22 +37,12 @@ pub(crate) fn run(global: &Global, optimize: &Optimize) -> Result<()> {
     let tested = work.trades(format == Format::Table, started)?;
     let tested_in = started.elapsed().as_secs_f64();
     progress::shown(&engine, global, "judging", || work.grid.judge())?;
-    if format == Format::Table {
-        let said = progress::shown(&engine, global, "judging", || work.said(&tested, output::width(&optimize.output)))?;
-        output::write_text(&said, &optimize.output)?;
-    } else {
-        output::write(&engine, &work.results(format == Format::Csv)?, None, &optimize.output, Numbers::Exact)?;
-    }
+    work.write(&tested, format)?;
     if !global.quiet {
         let judged_in = started.elapsed().as_secs_f64() - tested_in;
         say(&format!("{} in {tested_in:.2} s, judged in {judged_in:.2} s", counted(tested.combinations as u64, "combination")));
     }
-    if is_free(&work.grid.test) {
-        note(
-            global,
-            "nothing was charged for trading: --cost-bps and --slippage-bps are 0, and the best combination may be the one that trades most",
-        );
-    }
+    work.warn();
     if let Some(drawing) = drawing {
         let svg = progress::shown(&engine, global, "drawing", || work.svg())?;
         let path = drawing.finish(&svg)?;
@@ -72,14 +53,73 @@ pub(crate) fn run(global: &Global, optimize: &Optimize) -> Result<()> {
     tested.outcome
 }
 
+/// What is searched, and how.
+pub(crate) fn search(optimize: &Optimize) -> Result<Search> {
+    let text = |given: &Option<String>| given.clone().map(Argument::Text);
+    Ok(Search {
+        grid: grid::read(&optimize.grid)?,
+        objective: optimize.objective.clone(),
+        folds: text(&optimize.folds),
+        min_trades: text(&optimize.min_trades),
+        samples: optimize.samples,
+        sampling: text(&optimize.sampling),
+        seed: text(&optimize.seed),
+    })
+}
+
+/// What says what a function of the trades came to elsewhere; its query here tells the columns.
+type Found<'a> = &'a dyn Fn(&str, &Query) -> Result<Query>;
+
+/// Reports what was found elsewhere, with its results in the table of the results.
+pub(crate) fn report(
+    engine: &Engine,
+    global: &Global,
+    optimize: &Optimize,
+    grid: Optimization<'_>,
+    tested: Tested,
+    found: Found<'_>,
+) -> Result<()> {
+    let work = Work { grid, engine, global, optimize, found: Some(found) };
+    work.write(&tested, output::format(&optimize.output)?)?;
+    work.warn();
+    tested.outcome
+}
+
 struct Work<'a> {
     engine: &'a Engine,
     global: &'a Global,
     optimize: &'a Optimize,
     grid: Optimization<'a>,
+    /// `None`: all of it is here.
+    found: Option<Found<'a>>,
 }
 
 impl Work<'_> {
+    /// A query of what the trades came to.
+    fn of_trades(&self, function: &str) -> Result<Query> {
+        let here = self.grid.of_trades(function)?;
+        self.found.map_or(Ok(here.clone()), |found| found(function, &here))
+    }
+
+    fn write(&self, tested: &Tested, format: Format) -> Result<()> {
+        if format == Format::Table {
+            let width = output::width(&self.optimize.output);
+            let said = progress::shown(self.engine, self.global, "judging", || self.said(tested, width))?;
+            output::write_text(&said, &self.optimize.output)
+        } else {
+            output::write(self.engine, &self.results(format == Format::Csv)?, None, &self.optimize.output, Numbers::Exact).map(|_| ())
+        }
+    }
+
+    fn warn(&self) {
+        if is_free(&self.grid.test) {
+            note(
+                self.global,
+                "nothing was charged for trading: --cost-bps and --slippage-bps are 0, and the best combination may be the one that trades most",
+            );
+        }
+    }
+
     fn rows(&self, query: &Query) -> Result<Rows> {
         Rows::of(self.engine, query, None)
     }

@@ -48,7 +48,10 @@ pub(crate) fn scan(
     let data_version = if is_built_in { engine.data_version()? } else { None };
     let database = engine.file();
     let units = units(engine, &call.function)?;
-    let copy = copy(global, call, &scan_id, output)?;
+    let given = ["scan_date", "end_date", "cutoff_time"]
+        .map(|name| call.arguments.iter().find(|(given, _)| given == name).map(|(_, value)| literal(value)));
+    let scanner = call.function.strip_prefix("scan_").unwrap_or(&call.function);
+    let copy = copy(global, scanner, &given.each_ref().map(Option::as_deref), &scan_id, output)?;
     let outputs = (output, copy.as_ref());
     let saved = copy.as_ref().and_then(|copy| copy.output.clone());
     let started = Instant::now();
@@ -96,18 +99,17 @@ pub(crate) fn scan(
     Ok(Recorded { rows: results.rows(), elapsed, is_cached: false, saved })
 }
 
-/// Where else the rows go: a file in the folder that the configuration names, if it wants that.
-fn copy(global: &Global, call: &Call, scan_id: &str, output: &Output) -> Result<Option<Output>> {
+/// Where else the rows go: a file in the folder that the configuration names, if it wants that. `given`: what else its name says.
+pub(crate) fn copy(global: &Global, scanner: &str, given: &[Option<&str>], scan_id: &str, output: &Output) -> Result<Option<Output>> {
     let cli = &global.configuration.cli;
     if !cli.auto_save_results || output.output.is_some() {
         return Ok(None);
     }
     let folder = &cli.results_directory.0;
     std::fs::create_dir_all(folder).map_err(|source| Error::File { path: folder.clone(), source })?;
-    let given = |name: &str| call.arguments.iter().find(|(given, _)| given == name).map(|(_, value)| literal(value));
-    let parts = [call.function.strip_prefix("scan_").map(str::to_owned), given("scan_date"), given("end_date"), given("cutoff_time")];
     let fit = |letter: &char| letter.is_alphanumeric() || matches!(letter, '-' | '_');
-    let mut name: Vec<String> = parts.into_iter().flatten().map(|part| part.chars().filter(fit).collect()).collect();
+    let parts = std::iter::once(scanner).chain(given.iter().flatten().copied());
+    let mut name: Vec<String> = parts.map(|part| part.chars().filter(fit).collect()).collect();
     name.push(scan_id.chars().take(8).collect());
     let (format, ending) = match output.format {
         Some(Format::Json) => (Format::Json, "json"),

@@ -4,13 +4,10 @@ use std::io::{self, Write};
 
 use stockscan_engine::{Argument, Call, Engine, Funnel, Query, Result, Value};
 
-use super::{Access, counted, open, recording, remote, same_bars, scanning::Scanning, stream};
+use super::{Access, counted, open, recording, same_bars, scanning::Scanning, stream};
 use crate::arguments::{Global, Run};
 
 pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
-    if run.api_mode {
-        return remote::run(global, run);
-    }
     if run.stream {
         return stream::run(global, run);
     }

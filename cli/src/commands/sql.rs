@@ -18,18 +18,32 @@ pub(crate) fn run(global: &Global, sql: &Sql) -> Result<()> {
     if !database(global).exists() && !global.quiet {
         say!("there is no {} here: working in memory, so nothing is kept (--database FILE keeps it)", database(global).display());
     }
+    asked(&engine, sql, &engine.name(), |statement| {
+        progress::shown(&engine, global, "running", || {
+            let query = Query::plain(statement);
+            if has_rows(statement) {
+                output::write(&engine, &query, None, &sql.output, Numbers::Exact).map(|_| ())
+            } else {
+                engine.collect(&query, None).map(|_| ())
+            }
+        })
+    })
+}
+
+/// Runs what is given, or typed, each statement by `run`. `name`: of what a session is opened with.
+pub(crate) fn asked(engine: &Engine, sql: &Sql, name: &str, run: impl Fn(&str) -> Result<()>) -> Result<()> {
     match &sql.query {
-        Some(query) => script(&engine, global, query, &sql.output),
-        None if io::stdin().is_terminal() => interactive(&engine, global, &sql.output),
+        Some(query) => script(engine, query, &sql.output, &run),
+        None if io::stdin().is_terminal() => interactive(engine, name, &sql.output, &run),
         None => {
             let mut text = String::new();
             io::stdin().read_to_string(&mut text)?;
-            script(&engine, global, &text, &sql.output)
+            script(engine, &text, &sql.output, &run)
         }
     }
 }
 
-fn script(engine: &Engine, global: &Global, text: &str, output: &Output) -> Result<()> {
+fn script(engine: &Engine, text: &str, output: &Output, run: &impl Fn(&str) -> Result<()>) -> Result<()> {
     let statements = engine.statements(text)?;
     if statements.is_empty() {
         return Err(Error::Invalid("no statement given; expected SQL, such as 'FROM scanners()'".to_owned()));
@@ -38,17 +52,7 @@ fn script(engine: &Engine, global: &Global, text: &str, output: &Output) -> Resu
     if answering > 1 && output.output.is_some() {
         return Err(Error::Invalid(format!("--output takes the rows of one statement, and {answering} of these have rows")));
     }
-    for statement in statements {
-        progress::shown(engine, global, "running", || {
-            let query = Query::plain(&statement);
-            if has_rows(&statement) {
-                output::write(engine, &query, None, output, Numbers::Exact).map(|_| ())
-            } else {
-                engine.collect(&query, None).map(|_| ())
-            }
-        })?;
-    }
-    Ok(())
+    statements.iter().try_for_each(|statement| run(statement))
 }
 
 /// Whether a statement answers with rows of its own, rather than with a count of what it did.
@@ -91,10 +95,10 @@ fn has_rows(statement: &str) -> bool {
     )
 }
 
-fn interactive(engine: &Engine, global: &Global, output: &Output) -> Result<()> {
+fn interactive(engine: &Engine, name: &str, output: &Output, run: &impl Fn(&str) -> Result<()>) -> Result<()> {
     let unreadable = |error: ReadlineError| Error::Output(io::Error::other(error));
     let mut editor = DefaultEditor::new().map_err(unreadable)?;
-    say!("{} — DuckDB with Stockscan in it. End a statement with ';', leave with Ctrl-D. Try: FROM scanners();", engine.name());
+    say!("{name} — DuckDB with Stockscan in it. End a statement with ';', leave with Ctrl-D. Try: FROM scanners();");
     let mut pending = String::new();
     loop {
         match editor.readline(if pending.is_empty() { "scanner> " } else { "    ...> " }) {
@@ -113,7 +117,7 @@ fn interactive(engine: &Engine, global: &Global, output: &Output) -> Result<()> 
                 let text = std::mem::take(&mut pending);
                 // History is a convenience.
                 let _ = editor.add_history_entry(text.trim());
-                if let Err(error) = script(engine, global, &text, output) {
+                if let Err(error) = script(engine, &text, output, run) {
                     say!("{error}");
                 }
             }

@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     io::{self, Write},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use arrow::{
@@ -12,9 +12,13 @@ use arrow::{
 };
 use stockscan_engine::{Error, Result};
 use stockscan_formats::{arrow_error, flattened};
-use stockscan_live::{Tick, Update, Watch, clock, of_symbols};
+use stockscan_live::{Tick, Update, clock, of_symbols};
 
-use super::{counted, live, recording};
+use super::{
+    counted,
+    live::{self, Feed},
+    recording,
+};
 use crate::{
     arguments::{Format, Global, Run},
     output::{format, width},
@@ -30,15 +34,14 @@ pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
             "--format {name} has no end to be written here; with --stream it is table, csv, json or ndjson"
         )));
     }
-    let mut reader = live::reader(global)?;
-    let mut watch = Watch::new(live::scan(global, &mut reader, &run.scan)?);
-    let units = recording::units(reader.engine(), &watch.scan().function)?;
+    let mut feed = Feed::new(global, &run.scan, &run.repeat(), "stream")?;
+    let units = recording::units(feed.engine(), &format!("scan_{}", feed.scanner_type()))?;
+    let news = feed.news();
     let mut pace = live::pace(global, &run.repeat());
     let mut names = HashSet::new();
     let mut stream = Stream { format, width: width(&run.output), units, has_begun: false };
-    let mut recorder = live::Recorder::new(global, "stream");
     loop {
-        let outcome = match watch.tick(&mut reader) {
+        let outcome = match feed.tick() {
             Ok(Tick::Scanned(update)) => {
                 names.extend(update.added.iter().cloned());
                 if global.verbose && !update.has_changes() {
@@ -53,30 +56,30 @@ pub(crate) fn run(global: &Global, run: &Run) -> Result<()> {
                 Ok(())
             }
             Ok(Tick::NoBars) => {
-                if !global.quiet && watch.statistics().ticks == 1 {
+                if !global.quiet && feed.statistics().ticks == 1 {
                     say!("there is no bar yet that can be scanned");
                 }
                 Ok(())
             }
             Err(error) => Err(error),
         };
-        recorder.take(&reader, &mut watch);
+        feed.record();
         if pace::is_stopped() {
             break;
         }
         if let Err(error) = outcome {
-            if live::ends(&error, watch.statistics()) {
+            if live::ends(&error, feed.statistics()) {
                 return Err(error);
             }
             live::complain(&error);
         }
-        if !pace.wait() {
+        if !pace.wait_for(|| news.load(Ordering::Relaxed)) {
             break;
         }
     }
     if !global.quiet {
-        recorder.failure().into_iter().for_each(|text| say!("{text}"));
-        say!("{}; {}", live::summary(watch.statistics(), reader.waits(), pace.elapsed()), counted(names.len() as u64, "name"));
+        feed.failure().into_iter().for_each(|text| say!("{text}"));
+        say!("{}; {}", live::summary(feed.statistics(), feed.waits(), pace.elapsed()), counted(names.len() as u64, "name"));
     }
     Ok(())
 }

@@ -16,6 +16,11 @@ use crate::{
 pub(crate) fn test(engine: &Engine, global: &Global, given: &arguments::Trading, command: &'static str) -> Result<Test> {
     // The first looks at the bars take their time, too.
     progress::stop_on_interrupt(engine);
+    Test::new(engine, &global.configuration, trading(engine, global, given)?, command)
+}
+
+/// What is given, by the names that functions have for it.
+pub(crate) fn trading(engine: &Engine, global: &Global, given: &arguments::Trading) -> Result<Trading> {
     let mut arguments: Vec<(String, Argument)> = Vec::new();
     let mut set = |name: &str, value: Argument| arguments.push((name.to_owned(), value));
     if let Some(code) = &given.market {
@@ -53,7 +58,7 @@ pub(crate) fn test(engine: &Engine, global: &Global, given: &arguments::Trading,
         let (name, value) = name_and_value(setting)?;
         Ok((name.to_owned(), Argument::Text(value.to_owned())))
     });
-    let trading = Trading {
+    Ok(Trading {
         scanner: given.scanner_type.clone(),
         start_date: given.start_date.clone(),
         end_date: given.end_date.clone(),
@@ -61,8 +66,7 @@ pub(crate) fn test(engine: &Engine, global: &Global, given: &arguments::Trading,
         own: own.collect::<Result<_>>()?,
         arguments,
         given: Given::Options,
-    };
-    Test::new(engine, &global.configuration, trading, command)
+    })
 }
 
 /// Says what the user should know before the work.

@@ -166,13 +166,13 @@ impl<'a> Mapping<'a> {
     pub(super) fn text_types(&self, time_is_text: bool) -> String {
         let option = match self.kind {
             Kind::Csv | Kind::PlainCsv => "types",
-            Kind::Json => "columns",
+            Kind::Json | Kind::Lines => "columns",
             Kind::Parquet | Kind::Relation => return String::new(),
         };
         let mut types = Vec::new();
         for (target, columns) in COLUMNS.iter().zip(&self.columns) {
             let sql_type = match *target {
-                _ if self.kind == Kind::Json => "VARCHAR",
+                _ if option == "columns" => "VARCHAR",
                 "symbol" => "VARCHAR",
                 // Read by its format, or put together with its date: not by what it looks like.
                 "ts" if time_is_text || columns.len() > 1 => "VARCHAR",

@@ -15,7 +15,10 @@ pub(super) enum Kind {
     /// CSV after RFC 4180, with a header.
     PlainCsv,
     Parquet,
+    /// JSON of any shape.
     Json,
+    /// An object in each line.
+    Lines,
     /// A table or view, whose name is SQL text.
     Relation,
 }
@@ -49,6 +52,10 @@ impl Reader {
         matches!(self.kind, Kind::Csv | Kind::PlainCsv)
     }
 
+    pub(super) fn is_json(&self) -> bool {
+        matches!(self.kind, Kind::Json | Kind::Lines)
+    }
+
     /// The reading table function, or the relation.
     pub(super) fn call(&self, values: &mut Values, types: &str) -> String {
         match self.kind {
@@ -63,6 +70,7 @@ impl Reader {
                 format!("read_parquet({}{})", values.text(&self.name), if self.is_pattern { ", filename = true" } else { "" })
             }
             Kind::Json => format!("read_json({}{types})", values.text(&self.name)),
+            Kind::Lines => format!("read_json({}, format = 'newline_delimited'{types})", values.text(&self.name)),
             Kind::Relation => self.name.clone(),
         }
     }
@@ -122,7 +130,7 @@ impl Engine {
         let mut values = Values::Bound(Vec::new());
         let sql = format!("FROM {} LIMIT 0", reader.call(&mut values, ""));
         let (schema, _) = self.collect(&Query::with_values(sql, values.bound()), None)?;
-        let type_of = |data_type: &DataType| if reader.kind == Kind::Json { DataType::Utf8 } else { data_type.clone() };
+        let type_of = |data_type: &DataType| if reader.is_json() { DataType::Utf8 } else { data_type.clone() };
         Ok(schema.fields().iter().map(|field| (field.name().clone(), type_of(field.data_type()))).collect())
     }
 }

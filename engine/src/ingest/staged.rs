@@ -2,8 +2,12 @@
 //! are stored with one commit, and each is told what became of its own.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arrow::datatypes::DataType;
@@ -32,7 +36,9 @@ const LONGEST_TEXT: u32 = 1000;
 pub enum Format {
     /// After RFC 4180, with a header.
     Csv,
-    /// An object for each bar: one in each line, or all of them in an array.
+    /// An object in each line.
+    Lines,
+    /// JSON: an array of objects.
     Json,
     /// A Parquet file.
     Parquet,
@@ -41,7 +47,10 @@ pub enum Format {
 /// The bars of a body, waiting to be stored.
 #[derive(Debug)]
 pub struct Staged {
-    table: String,
+    /// Where they are, perhaps with those of others.
+    table: Arc<String>,
+    /// Which of its rows they are.
+    body: usize,
     bars: u64,
     /// The first and the last time, in microseconds.
     times: (i64, i64),
@@ -58,6 +67,20 @@ impl Staged {
     }
 }
 
+/// What a look at the rows of a body tells.
+struct Found {
+    rows: u64,
+    /// Those that are bars.
+    sound: u64,
+    /// Each bar once.
+    bars: u64,
+    /// Those with a time that can be read.
+    timed: u64,
+    newest: Option<String>,
+    times: (i64, i64),
+    symbols: (String, String),
+}
+
 impl Engine {
     /// Reads a body of at most so many rows. What is a bar waits in memory until [`Engine::store_staged`] or [`Engine::discard_staged`], on any
     /// connection to the same DuckDB.
@@ -65,72 +88,145 @@ impl Engine {
     /// # Errors
     /// [`Error::Invalid`] when it cannot be read as what it should be; nothing waits then.
     pub fn stage(&self, body: &Path, format: Format, layout: &Layout, most: u64) -> Result<Staged> {
+        self.in_new_table(|table| self.stage_one(body, format, layout, most, table)).map_err(|error| of_body(error, body))
+    }
+
+    /// Reads bodies of lines that stand in one file one after the other, so many rows each, in little more than the time for one. `None` for a
+    /// body that has anything unusual in it: it is to be read by itself.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when they cannot be read together; nothing waits then.
+    pub fn stage_together(&self, bodies: &Path, format: Format, layout: &Layout, rows: &[u64]) -> Result<Vec<Option<Staged>>> {
+        self.in_new_table(|table| self.stage_several(bodies, format, layout, rows, table)).map_err(|error| of_body(error, bodies))
+    }
+
+    fn in_new_table<T>(&self, work: impl FnOnce(&str) -> Result<T>) -> Result<T> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let table = format!("{WAITING}.main.body_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let outcome = self.staged(body, format, layout, most, &table);
+        let table = format!("{WAITING}.main.bodies_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let outcome = work(&table);
         if outcome.is_err() {
             // Its own error would hide the one that matters.
             let _ = self.connection.execute_batch(&format!("DROP TABLE IF EXISTS {table}"));
         }
-        outcome.map_err(|error| of_body(error, body))
+        outcome
     }
 
-    fn staged(&self, body: &Path, format: Format, layout: &Layout, most: u64, table: &str) -> Result<Staged> {
-        let kind = match format {
-            Format::Csv => Kind::PlainCsv,
-            Format::Json => Kind::Json,
-            Format::Parquet => Kind::Parquet,
-        };
-        let reader = Reader { kind, name: body.display().to_string(), is_pattern: false };
-        if kind == Kind::Parquet {
+    fn stage_one(&self, body: &Path, format: Format, layout: &Layout, most: u64, table: &str) -> Result<Staged> {
+        let reader = reader(body, format);
+        if reader.kind == Kind::Parquet {
             self.check_texts(&reader)?;
         }
-        self.connection.execute_batch(&format!("ATTACH IF NOT EXISTS ':memory:' AS {WAITING}"))?;
-        self.drop_staged()?;
-        let (raw, values, clock) = self.raw(layout, &reader)?;
-        let rows = Rows::new(&raw, values);
-        let create = format!(
-            "CREATE TABLE {table} AS SELECT symbol, ts, open, high, low, close, volume, raw_volume, reason FROM {} LIMIT {}",
-            rows.checked,
-            most.saturating_add(1)
-        );
-        self.connection.execute(&create, params_from_iter(rows.values.iter()))?;
+        let clock = self.read_into(table, &reader, layout, "0", most)?;
         let mut report = IngestReport::default();
         if reader.is_csv() {
             report.rows_read += self.note_unreadable(body, &mut report)?;
-            self.drop_staged()?;
         }
-
-        let sql = format!(
-            "SELECT count(*), count(*) FILTER (reason IS NULL), count(DISTINCT (symbol, ts)) FILTER (reason IS NULL), \
-             coalesce(epoch_us(min(ts) FILTER (reason IS NULL)), 0), coalesce(epoch_us(max(ts) FILTER (reason IS NULL)), 0), \
-             CAST(max(ts) FILTER (reason IS NULL) AS VARCHAR), coalesce(min(symbol), ''), coalesce(max(symbol), ''), count(ts) FROM {table}"
-        );
-        let (rows, sound, bars, times, newest, symbols, readable) = self.connection.query_row(&sql, [], |row| {
-            let count = |index| Ok::<_, duckdb::Error>(u64::try_from(row.get::<_, i64>(index)?).unwrap_or_default());
-            Ok((count(0)?, count(1)?, count(2)?, (row.get(3)?, row.get(4)?), row.get(5)?, (row.get(6)?, row.get(7)?), count(8)?))
-        })?;
-        if rows > most {
+        let mut found = self.found(table)?;
+        let Some((_, found)) = found.pop() else {
+            return Ok(Staged {
+                table: Arc::new(table.to_owned()),
+                body: 0,
+                bars: 0,
+                times: (0, 0),
+                symbols: (String::new(), String::new()),
+                report,
+            });
+        };
+        if found.rows > most {
             return Err(Error::Invalid(format!("more than {most} rows; send them in several parts")));
         }
-        if clock == Clock::Format && rows > 0 && readable == 0 {
+        if clock == Clock::Format && found.timed == 0 {
             let format = layout.timestamp_format.as_deref().unwrap_or_default();
             return Err(Error::Invalid(format!("no time can be read with --timestamp-format {format}")));
         }
-        report.rows_read += rows;
-        report.repeated = sound - bars;
-        report.newest = newest;
-        if sound < rows {
+        report.rows_read += found.rows;
+        report.repeated = found.sound - found.bars;
+        report.newest = found.newest;
+        if found.sound < found.rows {
             self.note_unsound(table, reader.is_csv(), &mut report)?;
         }
-        if bars < rows {
+        if found.bars < found.rows {
             // The last by every column, as of the rows of a file.
             self.connection.execute_batch(&format!(
                 "CREATE OR REPLACE TABLE {table} AS FROM {table} WHERE reason IS NULL \
                  QUALIFY row_number() OVER (PARTITION BY symbol, ts ORDER BY open DESC, high DESC, low DESC, close DESC, volume DESC) = 1"
             ))?;
         }
-        Ok(Staged { table: table.to_owned(), bars, times, symbols, report })
+        Ok(Staged { table: Arc::new(table.to_owned()), body: 0, bars: found.bars, times: found.times, symbols: found.symbols, report })
+    }
+
+    fn stage_several(&self, bodies: &Path, format: Format, layout: &Layout, rows: &[u64], table: &str) -> Result<Vec<Option<Staged>>> {
+        let reader = reader(bodies, format);
+        let mut last = 0;
+        let ends: Vec<String> = rows
+            .iter()
+            .map(|rows| {
+                last += rows;
+                last.to_string()
+            })
+            .collect();
+        let body = format!("len(list_filter([{}], lambda last: last < place))", ends.join(", "));
+        self.read_into(table, &reader, layout, &body, last)?;
+        let unreadable = if reader.is_csv() { self.note_unreadable(bodies, &mut IngestReport::default())? } else { 0 };
+        let found = self.found(table)?;
+        // Otherwise a row may not be of the body that it is taken for.
+        let is_told_apart = unreadable == 0 && found.iter().map(|(_, found)| found.rows).sum::<u64>() == last;
+        let shared = Arc::new(table.to_owned());
+        let mut staged: Vec<Option<Staged>> = rows.iter().map(|_| None).collect();
+        for (body, found) in found.into_iter().filter(|_| is_told_apart) {
+            if let (Some(place), true) = (staged.get_mut(body), found.bars == found.rows) {
+                let report = IngestReport { rows_read: found.rows, newest: found.newest, ..IngestReport::default() };
+                *place =
+                    Some(Staged { table: Arc::clone(&shared), body, bars: found.bars, times: found.times, symbols: found.symbols, report });
+            }
+        }
+        if staged.iter().all(Option::is_none) {
+            self.connection.execute_batch(&format!("DROP TABLE {table}"))?;
+        }
+        Ok(staged)
+    }
+
+    /// Reads rows, bars or not, into a new table, with the number of the body that each is of.
+    fn read_into(&self, table: &str, reader: &Reader, layout: &Layout, body: &str, most: u64) -> Result<Clock> {
+        self.connection.execute_batch(&format!("ATTACH IF NOT EXISTS ':memory:' AS {WAITING}"))?;
+        if reader.is_csv() {
+            self.drop_staged()?;
+        }
+        let (raw, values, clock) = self.raw(layout, reader)?;
+        let rows = Rows::new(&raw, values);
+        let create = format!(
+            "CREATE TABLE {table} AS SELECT {body} AS body, symbol, ts, open, high, low, close, volume, raw_volume, reason \
+             FROM (SELECT *, row_number() OVER () AS place FROM {}) LIMIT {}",
+            rows.checked,
+            most.saturating_add(1)
+        );
+        self.connection.execute(&create, params_from_iter(rows.values.iter()))?;
+        Ok(clock)
+    }
+
+    /// Looks at the rows, by body.
+    fn found(&self, table: &str) -> Result<Vec<(usize, Found)>> {
+        let sql = format!(
+            "SELECT body, count(*), count(*) FILTER (reason IS NULL), count(DISTINCT (symbol, ts)) FILTER (reason IS NULL), count(ts), \
+             CAST(max(ts) FILTER (reason IS NULL) AS VARCHAR), coalesce(epoch_us(min(ts) FILTER (reason IS NULL)), 0), \
+             coalesce(epoch_us(max(ts) FILTER (reason IS NULL)), 0), coalesce(min(symbol), ''), coalesce(max(symbol), '') \
+             FROM {table} GROUP BY body"
+        );
+        let mut statement = self.connection.prepare(&sql)?;
+        let found = statement.query_map([], |row| {
+            let count = |index| Ok::<_, duckdb::Error>(u64::try_from(row.get::<_, i64>(index)?).unwrap_or_default());
+            let found = Found {
+                rows: count(1)?,
+                sound: count(2)?,
+                bars: count(3)?,
+                timed: count(4)?,
+                newest: row.get(5)?,
+                times: (row.get(6)?, row.get(7)?),
+                symbols: (row.get(8)?, row.get(9)?),
+            };
+            Ok((usize::try_from(count(0)?).unwrap_or(usize::MAX), found))
+        })?;
+        Ok(found.collect::<std::result::Result<_, _>>()?)
     }
 
     /// Notes what is wrong with the rows that are no bars, and which is the first.
@@ -197,10 +293,15 @@ impl Engine {
         } else {
             Ok(())
         };
-        let discarded = self.discard_staged(&batch);
+        let mut reports = Vec::new();
+        let mut tables = Vec::new();
+        for staged in batch {
+            reports.push(staged.report);
+            tables.push(staged.table);
+        }
+        let discarded = self.drop_unused(tables);
         outcome?;
         discarded?;
-        let mut reports: Vec<IngestReport> = batch.into_iter().map(|staged| staged.report).collect();
         for (request, outcome, bars) in counts {
             let report = &mut reports[request];
             match outcome.as_str() {
@@ -220,13 +321,26 @@ impl Engine {
         let last = time(filled().map(|(_, staged)| staged.times.1).max());
         let first_symbol = quoted_text(filled().map(|(_, staged)| staged.symbols.0.as_str()).min().unwrap_or_default());
         let last_symbol = quoted_text(filled().map(|(_, staged)| staged.symbols.1.as_str()).max().unwrap_or_default());
-        let sent: Vec<String> = filled()
-            .map(|(request, staged)| {
-                format!("SELECT {request} AS request, symbol, ts, open, high, low, close, volume FROM {}", staged.table)
+        // The rows of several bodies may be in one table, and not all of these in this batch.
+        let mut requests: BTreeMap<&str, Vec<Option<usize>>> = BTreeMap::new();
+        for (request, staged) in filled() {
+            let of_bodies = requests.entry(staged.table.as_str()).or_default();
+            of_bodies.resize(of_bodies.len().max(staged.body + 1), None);
+            of_bodies[staged.body] = Some(request);
+        }
+        let sent: Vec<String> = requests
+            .iter()
+            .map(|(waiting, requests)| {
+                let requests: Vec<String> =
+                    requests.iter().map(|request| request.map_or("NULL".to_owned(), |request| request.to_string())).collect();
+                format!(
+                    "SELECT [{}][body + 1] AS request, symbol, ts, open, high, low, close, volume FROM {waiting} WHERE request IS NOT NULL",
+                    requests.join(", ")
+                )
             })
             .collect();
         // A bar that several send is the first one's, as if they had been stored one after the other.
-        let outcome = if sent.len() == 1 {
+        let outcome = if filled().count() == 1 {
             "'added'"
         } else {
             "CASE WHEN request = first_value(request) OVER once THEN 'added' \
@@ -265,10 +379,26 @@ impl Engine {
     ///
     /// # Errors
     /// What DuckDB says.
-    pub fn discard_staged(&self, batch: &[Staged]) -> Result<()> {
-        let drops: Vec<String> = batch.iter().map(|staged| format!("DROP TABLE IF EXISTS {}", staged.table)).collect();
+    pub fn discard_staged(&self, batch: Vec<Staged>) -> Result<()> {
+        self.drop_unused(batch.into_iter().map(|staged| staged.table).collect())
+    }
+
+    /// Drops tables of which no body waits any more.
+    fn drop_unused(&self, tables: Vec<Arc<String>>) -> Result<()> {
+        let drops: Vec<String> =
+            tables.into_iter().filter_map(Arc::into_inner).map(|table| format!("DROP TABLE IF EXISTS {table}")).collect();
         Ok(self.connection.execute_batch(&drops.join("; "))?)
     }
+}
+
+fn reader(body: &Path, format: Format) -> Reader {
+    let kind = match format {
+        Format::Csv => Kind::PlainCsv,
+        Format::Lines => Kind::Lines,
+        Format::Json => Kind::Json,
+        Format::Parquet => Kind::Parquet,
+    };
+    Reader { kind, name: body.display().to_string(), is_pattern: false }
 }
 
 /// What cannot be read is the sender's mistake, and the place where it was kept is nobody's business.

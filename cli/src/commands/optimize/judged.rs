@@ -54,7 +54,7 @@ impl Work<'_> {
         let paragraph = |text: &str| wrapped(text, columns, "");
         let bold = |text: &str| console::style(text.to_owned()).bold().to_string();
 
-        let report = self.grid.of_trades("grid_report")?;
+        let report = self.of_trades("grid_report")?;
         let report = Query { sql: format!("SELECT found.*, {} AS shown FROM ({}) AS found", self.all_shown(), report.sql), ..report };
         let report = self.rows(&report)?;
         let results = self.best()?;
@@ -114,7 +114,7 @@ impl Work<'_> {
             "The objective over all combinations that have a value: neighbours that fare alike, and a choice that lasts from fold to fold, are \
              stable; a best value that stands alone has been fitted to noise.",
         ));
-        let parameters = self.grid.of_trades("grid_parameters")?;
+        let parameters = self.of_trades("grid_parameters")?;
         let parameters = self.rows(&Query {
             sql: format!(
                 "SELECT value.* EXCLUDE (value, folds_chosen, folds_tested), \
@@ -198,7 +198,7 @@ impl Work<'_> {
 
     /// The folds of the walk-forward, for people.
     fn folds(&self) -> Result<Rows> {
-        let folds = self.grid.of_trades("grid_walk_forward")?;
+        let folds = self.of_trades("grid_walk_forward")?;
         self.rows(&Query {
             sql: format!(
                 "SELECT found.*, coalesce({}, 'none: too few trades before') AS chosen FROM ({}) AS found ORDER BY found.fold",
