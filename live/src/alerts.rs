@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{self, Receiver as Inbox, Sender},
@@ -13,7 +14,7 @@ use std::{
 use jiff::civil::Date;
 use stockscan_engine::{Engine, Error, Result};
 
-use crate::{Alert, Attempt, Backoff, Ledger, Reader, Rule, Statistics, Tick, Watch, delivery::Delivery, ledger::Message};
+use crate::{Alert, Attempt, Backoff, Ledger, Rule, Statistics, Tick, Watch, delivery::Delivery, ledger::Message};
 
 /// Something to be told.
 #[derive(Debug)]
@@ -83,9 +84,13 @@ impl Alerts {
         self.rules.iter().map(|followed| (followed.rule.name.as_str(), followed.watch.statistics()))
     }
 
-    /// Scans for the rules that are due, and records what is new. `running` is told which engines work on it, so that they can be
-    /// interrupted.
-    pub fn step(&mut self, reader: &mut Reader, running: impl Fn(&[Engine])) -> Vec<Event> {
+    /// Scans for the rules that are due, and records what is new. `read` does something with the database open, and may try that again, so
+    /// many times, where another process holds it. `running` is told which engines work on it, so that they can be interrupted.
+    pub fn step(
+        &mut self,
+        read: impl FnOnce(u64, &mut dyn FnMut(&Engine) -> Result<()>) -> Result<()>,
+        running: impl Fn(&[Engine]),
+    ) -> Vec<Event> {
         let now = Instant::now();
         let mut due: Vec<&mut Followed> = self.rules.iter_mut().filter(|followed| followed.next <= now).collect();
         for followed in &mut due {
@@ -103,7 +108,9 @@ impl Alerts {
         }
         let concurrency = self.concurrency;
         let mut outcomes = Vec::new();
-        let read = reader.read(retries, |engine| {
+        let mut database = None;
+        let read = read(retries, &mut |engine| {
+            database = engine.file().map(PathBuf::from);
             for some in changed.chunks_mut(concurrency) {
                 let engines = some.iter().map(|_| engine.try_clone()).collect::<Result<Vec<_>>>()?;
                 running(&engines);
@@ -118,14 +125,15 @@ impl Alerts {
         running(&[]);
         let scanned = outcomes.len();
         // The database is closed by now: whoever writes to it need not wait for the record.
-        let state = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).state().clone();
         for (followed, outcome) in changed.iter_mut().zip(outcomes) {
             match outcome {
                 Ok(alerts) => events.extend(followed.fire(alerts, &self.ledger)),
                 Err(error) => events.push(Event::Failed { rule: followed.rule.name.clone(), error }),
             }
             let is_told = events.iter().any(|event| matches!(event, Event::NotRecorded(_)));
-            let recorded = reader.record(&state, "alerts", &mut followed.watch);
+            let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+            let recorded = ledger.record_scan("alerts", &mut followed.watch, database.as_deref());
+            drop(ledger);
             events.extend(recorded.err().filter(|_| !is_told).map(Event::NotRecorded));
         }
         if let Err(error) = read {

@@ -2,12 +2,14 @@
 //!
 //! An alert is recorded before anybody is told, so that each is one for each rule, session and name, whatever is interrupted.
 
+use std::path::Path;
+
 use arrow::{array::RecordBatch, compute::concat_batches};
 use jiff::{Timestamp, civil::DateTime};
 use stockscan_engine::{Engine, Error, Options, Query, Result, TimeUnit, Value};
 use stockscan_state::{Access, SCHEMA, State};
 
-use crate::{Alert, Answer, Verdict};
+use crate::{Alert, Answer, Verdict, Watch};
 
 /// What is recorded as the end of a message.
 const ENDS: &str = "('delivered', 'refused', 'given up')";
@@ -74,10 +76,12 @@ impl Attempt {
 }
 
 impl Ledger {
-    /// The history of scans that the alerts stand beside.
-    #[must_use]
-    pub fn state(&self) -> &State {
-        &self.state
+    /// Records the last tick of a watch in the history of scans.
+    ///
+    /// # Errors
+    /// As [`State::record`].
+    pub(crate) fn record_scan(&self, command: &str, watch: &mut Watch, database: Option<&Path>) -> Result<()> {
+        watch.record(&self.state, &self.engine, command, database)
     }
 
     /// In the file of the history, which is opened only for each moment of reading or writing.
@@ -116,11 +120,12 @@ impl Ledger {
         Ok(found.unwrap_or_default())
     }
 
-    /// The alerts, each with what became of its message, the newest first; or every attempt to deliver one. `None`: nothing is recorded.
+    /// The alerts since then, each with what became of its message, the newest first; or every attempt to deliver one. `None`: nothing is
+    /// recorded.
     ///
     /// # Errors
     /// As [`State::with`].
-    pub fn history(&self, rule: Option<&str>, limit: u32, every_attempt: bool) -> Result<Option<RecordBatch>> {
+    pub fn history(&self, rule: Option<&str>, since: Option<Timestamp>, limit: u32, every_attempt: bool) -> Result<Option<RecordBatch>> {
         let alerts = format!(
             "WITH last_attempts AS ( \
                  SELECT tried.webhook_id, max(tried.attempt) AS attempts, arg_max(tried.outcome, tried.attempt) AS outcome, \
@@ -131,14 +136,14 @@ impl Ledger {
                  WHEN coalesce(tried.outcome, 'later') = 'later' THEN 'waiting' ELSE tried.outcome END AS message, \
                  coalesce(tried.attempts, 0) AS attempts, tried.error \
              FROM {SCHEMA}.alerts AS alert LEFT JOIN last_attempts AS tried USING (webhook_id) \
-             WHERE coalesce(alert.rule = ?, true) ORDER BY alert.fired_at DESC, alert.rule, alert.symbol LIMIT ?"
+             WHERE coalesce(alert.rule = ?, true) AND coalesce(alert.fired_at >= ?, true) ORDER BY alert.fired_at DESC, alert.rule, alert.symbol LIMIT ?"
         );
         let attempts = format!(
             "SELECT tried.attempted_at, tried.rule, alert.symbol, tried.attempt, tried.outcome, tried.status, tried.seconds, tried.error \
              FROM {SCHEMA}.alert_deliveries AS tried LEFT JOIN {SCHEMA}.alerts AS alert USING (webhook_id) \
-             WHERE coalesce(tried.rule = ?, true) ORDER BY tried.attempted_at DESC LIMIT ?"
+             WHERE coalesce(tried.rule = ?, true) AND coalesce(tried.attempted_at >= ?, true) ORDER BY tried.attempted_at DESC LIMIT ?"
         );
-        let values = vec![rule.map_or(Value::Null, text), Value::BigInt(i64::from(limit))];
+        let values = vec![rule.map_or(Value::Null, text), since.map_or(Value::Null, moment), Value::BigInt(i64::from(limit))];
         let query = Query::with_values(if every_attempt { attempts } else { alerts }, values);
         self.reading(|| {
             let (schema, batches) = self.engine.collect(&query, None)?;

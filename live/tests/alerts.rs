@@ -123,7 +123,7 @@ fn ledger(market: &Market) -> Outcome<Ledger> {
 /// What fired in a step.
 fn step(alerts: &mut Alerts, reader: &mut Reader) -> Outcome<Vec<Alert>> {
     thread::sleep(Duration::from_millis(2));
-    let fired = alerts.step(reader, |_| ()).into_iter().map(|event| match event {
+    let fired = alerts.step(|retries, work| reader.read(retries, work), |_| ()).into_iter().map(|event| match event {
         Event::Fired(alert) => Ok(alert),
         other => Err(format!("{other:?}")),
     });
@@ -251,7 +251,7 @@ fn a_receiver_that_is_away_is_given_up_after_so_many_attempts() -> Outcome {
     let mut alerts = Alerts::new(vec![rule(&market, "one", Some(url))?], ledger(&market)?, 1, FAST)?;
     step(&mut alerts, &mut reader)?;
     assert_eq!(end_of(&alerts)?, (5, "given up"));
-    let attempts = ledger(&market)?.history(None, 100, true)?.ok_or("recorded")?;
+    let attempts = ledger(&market)?.history(None, None, 100, true)?.ok_or("recorded")?;
     assert_eq!(attempts.num_rows(), 5, "each attempt is recorded");
     let text = format!("{attempts:?}");
     assert!(text.contains("Connection refused") && !text.contains("secret"), "{text}");
@@ -328,7 +328,7 @@ fn what_cannot_be_recorded_is_not_told_and_comes_later() -> Outcome {
     let place = market.folder.path().join("not_yet");
     let state = State::new(place.join("state.duckdb"));
     let mut alerts = Alerts::new(vec![rule(&market, "one", None)?], Ledger::new(state)?, 1, FAST)?;
-    let events = alerts.step(&mut reader, |_| ());
+    let events = alerts.step(|retries, work| reader.read(retries, work), |_| ());
     assert!(matches!(events.as_slice(), [Event::NotRecorded(_)]), "{events:?}");
     std::fs::create_dir(&place)?;
     assert_eq!(names(&step(&mut alerts, &mut reader)?), "A");

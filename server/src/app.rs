@@ -13,12 +13,14 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use stockscan_configuration::{Configuration, Setting};
 use stockscan_engine::{Engine, Error, Parameter, Result, is_built_in};
 use stockscan_state::{Outcome, Record, Results, SERVER, Scan, State};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    alerts::Desk,
     auth::Keys,
     cache::{Cache, Kept},
     guard::Limits,
+    hub::Hub,
     ingest::Ingest,
     jobs::Jobs,
     market::Market,
@@ -57,6 +59,12 @@ pub struct App {
     pub(crate) started: Instant,
     /// Cancelled when the server is to end.
     pub(crate) shutdown: CancellationToken,
+    /// The live scans.
+    pub(crate) hub: Arc<Hub>,
+    /// The alerts.
+    pub(crate) desk: Desk,
+    /// Who is to be told of the end.
+    pub(crate) tasks: TaskTracker,
     /// Built-in scanners, of which the catalogue takes its time to tell.
     documented: Mutex<HashMap<String, Arc<Documented>>>,
     is_ending: AtomicBool,
@@ -69,7 +77,12 @@ impl App {
         let ingest = Ingest::new(&market)?;
         let keys = Keys::load(&options.keys)?;
         let jobs = Jobs::start(&options, &market)?;
+        let shutdown = CancellationToken::new();
+        let at_a_time = usize::try_from(options.configuration.streaming.max_concurrent_scans.0).unwrap_or(1);
         Ok(Arc::new(App {
+            hub: Hub::new(Arc::clone(&market), at_a_time, shutdown.clone()),
+            desk: Desk::new(&options),
+            tasks: TaskTracker::new(),
             jobs,
             market,
             workers,
@@ -81,7 +94,7 @@ impl App {
             metrics,
             built_in_description: OnceLock::new(),
             started: Instant::now(),
-            shutdown: CancellationToken::new(),
+            shutdown,
             documented: Mutex::new(HashMap::new()),
             is_ending: AtomicBool::new(false),
             options,

@@ -23,6 +23,11 @@ use crate::problem::{Answer, Problem};
 /// What every key begins with, by which those who look for leaked ones know it.
 const PREFIX: &str = "stockscan_";
 
+/// What is spoken over WebSockets. A page cannot set headers there, but it can ask for protocols: a key may be given as one.
+pub(crate) const PROTOCOL: &str = "stockscan";
+/// What stands before a key among the protocols.
+const AS_PROTOCOL: &str = "key.";
+
 /// What a client may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -163,7 +168,7 @@ impl Keys {
             let (scheme, key) = value.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
         });
-        let given = bearer.or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()));
+        let given = bearer.or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok())).or_else(|| key_as_protocol(headers));
         if self.are_none() {
             let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
             if !is_this_machine(host) {
@@ -174,7 +179,9 @@ impl Keys {
         }
         let refused = |detail: &str| Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail));
         let Some(given) = given else {
-            return refused("expected a key, in the header Authorization: Bearer KEY or X-API-Key: KEY");
+            return refused(
+                "expected a key, in the header Authorization: Bearer KEY or X-API-Key: KEY, or with a WebSocket as one of the protocols: stockscan, key.KEY",
+            );
         };
         let given = hash(given);
         let mut found = None;
@@ -203,6 +210,16 @@ impl Client {
         let detail = format!("this needs a key with the role {}, and this one has the role {}", needed.name(), self.role.name());
         Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail))
     }
+}
+
+/// The key that a WebSocket is asked for with: `Sec-WebSocket-Protocol: stockscan, key.KEY`.
+fn key_as_protocol(headers: &HeaderMap) -> Option<&str> {
+    let is_websocket = headers.get(header::UPGRADE).is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let protocols = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).into_iter().filter(|_| is_websocket);
+    protocols
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .find_map(|protocol| protocol.trim().strip_prefix(AS_PROTOCOL))
 }
 
 /// Whether a `Host` header names this machine.
@@ -255,6 +272,14 @@ mod tests {
         assert_eq!(asked("x-api-key", key.clone()).unwrap(), client);
         assert_eq!(client.needs(Role::Read).unwrap_err().status, 403, "a feeder's key is not one to read with");
         assert_eq!(asked("x-api-key", format!("{key}0")).unwrap_err().status, 401);
+        let mut headers = HeaderMap::new();
+        headers.insert("sec-websocket-protocol", format!("stockscan, key.{key}").parse().unwrap());
+        let asked_with = |headers: &HeaderMap| keys.client(headers, IpAddr::from([127, 0, 0, 1]));
+        assert_eq!(asked_with(&headers).unwrap_err().status, 401, "only a WebSocket has protocols");
+        headers.insert("upgrade", "WebSocket".parse().unwrap());
+        assert_eq!(asked_with(&headers).unwrap(), client);
+        headers.insert("sec-websocket-protocol", format!("stockscan, {key}").parse().unwrap());
+        assert_eq!(asked_with(&headers).unwrap_err().status, 401, "a protocol that is no key");
         assert_eq!(
             asked("host", "localhost".to_owned()).unwrap_err().status,
             401,

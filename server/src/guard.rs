@@ -43,7 +43,8 @@ impl Limits {
         Limits { by_client: quota.map(RateLimiter::keyed) }
     }
 
-    fn check(&self, client: &str) -> Answer<()> {
+    /// Counts a request, or a message that is as good as one.
+    pub(crate) fn check(&self, client: &str) -> Answer<()> {
         let Some(limiter) = &self.by_client else { return Ok(()) };
         limiter.check_key(&client.to_owned()).map_err(|not_until| {
             let wait = not_until.wait_time_from(governor::clock::DefaultClock::default().now());
@@ -131,7 +132,9 @@ fn admitted(app: &App, peer: IpAddr, request: &Request) -> Answer<Client> {
         client.needs(if path.starts_with("/ingest/") { Role::Ingest } else { Role::Read })?;
     }
     let is_upgrade = request.headers().contains_key(header::UPGRADE);
-    if is_upgrade || request.method() != Method::GET {
+    // A page that may not read events can still have them made.
+    let is_stream = path.starts_with("/events/");
+    if is_upgrade || is_stream || request.method() != Method::GET {
         from_allowed_origin(app, request.headers())?;
     }
     Ok(client)

@@ -44,7 +44,7 @@ pub(crate) struct Health {
 )]
 pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
     let (running, waiting) = app.workers.load();
-    let is_stuck = app.workers.is_stuck() || app.ingest.is_stuck();
+    let is_stuck = app.workers.is_stuck() || app.ingest.is_stuck() || app.hub.is_stuck();
     let health = Health {
         status: if is_stuck { "stuck" } else { "ok" },
         version: env!("CARGO_PKG_VERSION"),
@@ -103,6 +103,9 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     metrics::gauge!("stockscan_ingests_waiting").set(number(app.ingest.waiting()));
     metrics::gauge!("stockscan_database_users").set(number(users));
     metrics::gauge!("stockscan_database_open").set(if is_open { 1.0 } else { 0.0 });
+    let (watchers, subscriptions) = app.hub.load();
+    metrics::gauge!("stockscan_live_watchers").set(number(watchers));
+    metrics::gauge!("stockscan_live_subscriptions").set(number(subscriptions));
     metrics::gauge!("stockscan_uptime_seconds").set(app.started.elapsed().as_secs_f64());
     app.metrics.run_upkeep();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics.render()).into_response()

@@ -357,7 +357,7 @@ pub(crate) fn number(name: &str, given: Option<&str>, usual: i64, least: i64, mo
 }
 
 /// A time, or the beginning of a date in UTC.
-fn moment(name: &str, text: &str) -> Answer<Timestamp> {
+pub(crate) fn moment(name: &str, text: &str) -> Answer<Timestamp> {
     let text = text.trim();
     let date = || {
         let date = text.parse::<Date>().ok().filter(|_| text.len() <= 10)?;

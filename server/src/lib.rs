@@ -1,6 +1,7 @@
 //! Stockscan over HTTP: REST, WebSocket and server-sent events. Everything is asked of SQL through the engine; this checks who asks, binds what
 //! is given, and streams what comes back.
 
+mod alerts;
 mod allowed;
 mod app;
 mod auth;
@@ -9,11 +10,13 @@ mod bars;
 mod body;
 mod cache;
 mod catalogue;
+mod events;
 mod export;
 mod given;
 mod guard;
 mod health;
 mod history;
+mod hub;
 mod ingest;
 mod jobs;
 mod listen;
@@ -27,11 +30,13 @@ mod query;
 mod router;
 mod rows;
 mod scan;
+mod socket;
 mod spreadsheet;
 mod statement;
 mod statistics;
 mod store;
 mod trading;
+mod watcher;
 mod work;
 
 use std::{
@@ -64,7 +69,8 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
     // As many files as the system lets us open: each connection is one.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let grace = options.grace;
-    let runtime = runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(options.workers + 64).build()?;
+    let live = usize::try_from(options.configuration.streaming.max_concurrent_scans.0).unwrap_or_default();
+    let runtime = runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(options.workers + live + 64).build()?;
     let outcome = runtime.block_on(run(options, ready));
     runtime.shutdown_timeout(grace);
     outcome
@@ -103,8 +109,13 @@ async fn run(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
             app.end();
         }
     });
+    alerts::follow(&app)?;
     listen::serve(&app, listener, router).await;
     drop(presence);
+    app.tasks.close();
+    if tokio::time::timeout(grace, app.tasks.wait()).await.is_err() {
+        tracing::warn!("some who follow live scans or alerts were not told of the end");
+    }
     let ending = Arc::clone(&app);
     let closed = tokio::task::spawn_blocking(move || {
         let deadline = Instant::now() + grace;

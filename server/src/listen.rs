@@ -8,8 +8,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::app::App;
@@ -23,6 +24,15 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// What is said to one too many.
 const FULL: &str = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-type: application/problem+json\r\n";
 const FULL_BODY: &str = r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"too many connections; try again in a moment","error":"busy"}"#;
+
+/// A connection, for a handler that keeps it for longer than one answer takes.
+#[derive(Debug, Clone)]
+pub(crate) struct Connection {
+    /// Breaks it off.
+    pub(crate) hang_up: CancellationToken,
+    /// It counts as long as somebody has this, a WebSocket too.
+    _permit: Arc<OwnedSemaphorePermit>,
+}
 
 /// Serves connections until the server is to end, and then those that are open for at most the grace.
 pub(crate) async fn serve(app: &Arc<App>, listener: TcpListener, router: Router) {
@@ -56,24 +66,30 @@ pub(crate) async fn serve(app: &Arc<App>, listener: TcpListener, router: Router)
             continue;
         };
         let router = router.clone();
+        let hang_up = CancellationToken::new();
+        let kept = Connection { hang_up: hang_up.clone(), _permit: Arc::new(permit) };
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo::<SocketAddr>(peer));
+            request.extensions_mut().insert(kept.clone());
             router.clone().oneshot(request.map(Body::new))
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
         let shutdown = app.shutdown.clone();
         tokio::spawn(async move {
             let mut connection = pin!(connection);
-            // A client that breaks off is nobody's mistake.
             tokio::select! {
+                // A client that breaks off is nobody's mistake.
                 _ = connection.as_mut() => {}
+                () = hang_up.cancelled() => {}
                 () = shutdown.cancelled() => {
                     // What was asked is answered still.
                     connection.as_mut().graceful_shutdown();
-                    let _ = connection.await;
+                    tokio::select! {
+                        _ = connection => {}
+                        () = hang_up.cancelled() => {}
+                    }
                 }
             }
-            drop(permit);
         });
     }
     drop(listener);

@@ -30,6 +30,8 @@ pub struct Workers {
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
     longest_line: usize,
+    /// How long a file that another process holds is waited for; `None`: as long as the work may take.
+    patience: Option<Duration>,
     next: AtomicU64,
     running: Mutex<HashMap<u64, Instant>>,
 }
@@ -92,9 +94,16 @@ impl Workers {
             permits: Arc::new(Semaphore::new(at_a_time)),
             waiting: AtomicUsize::new(0),
             longest_line,
+            patience: None,
             next: AtomicU64::new(0),
             running: Mutex::new(HashMap::new()),
         }
+    }
+
+    /// A file that another process holds is not waited for any longer.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Workers {
+        Workers { patience: Some(patience), ..self }
     }
 
     /// How much work is going on, and how much waits.
@@ -160,9 +169,10 @@ impl Workers {
             workers.running.lock().unwrap_or_else(PoisonError::into_inner).insert(number, deadline);
             // What must happen in any case, in a panic, too.
             let _done = Done { workers: &workers, number, handles: &handles, _permit: permit };
+            let patient_until = workers.patience.map_or(deadline, |patience| deadline.min(Instant::now() + patience));
             let engine = match instance {
-                Instance::Ours => workers.market.read(deadline),
-                Instance::Strangers => workers.market.share(deadline),
+                Instance::Ours => workers.market.read(patient_until),
+                Instance::Strangers => workers.market.share(patient_until),
             };
             match engine {
                 Ok(engine) => {

@@ -158,7 +158,7 @@ fn follow(global: &Global, watch: &AlertsWatch) -> Result<()> {
     let pace = Pace::start(LOOK, watch.duration);
     let mut fired = 0_u64;
     loop {
-        let events = alerts.step(&mut reader, |engines| pace::watch(engines));
+        let events = alerts.step(|retries, work| reader.read(retries, work), |engines| pace::watch(engines));
         if pace::is_stopped() {
             tell_all(global, events.into_iter().filter(|event| !matches!(event, Event::Failed { .. })), &mut fired)?;
             break;
@@ -289,7 +289,7 @@ fn try_out(global: &Global, test: &AlertsTest) -> Result<()> {
 
 /// What fired.
 fn past(global: &Global, history: &AlertsHistory) -> Result<()> {
-    match ledger(global)?.history(history.rule.as_deref(), history.limit, history.attempts)? {
+    match ledger(global)?.history(history.rule.as_deref(), None, history.limit, history.attempts)? {
         Some(batch) => {
             if batch.num_rows() == 0 && !global.quiet {
                 say!("there is none");
