@@ -6,6 +6,7 @@ above 100, the highest first.
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import http.server
 import json
@@ -51,7 +52,8 @@ def configure(folder, **sections):
 
 def bars(server, ts, **closes):
     """Sends the bar of a minute for some stocks, which open and close at a price."""
-    rows = [{"symbol": symbol, "ts": ts, "open": close, "high": close, "low": close, "close": close, "volume": 10} for symbol, close in closes.items()]
+    prices = ("open", "high", "low", "close")
+    rows = [{"symbol": symbol, "ts": ts, "volume": 10} | dict.fromkeys(prices, close) for symbol, close in closes.items()]
     body = "".join(json.dumps(row) + "\n" for row in rows).encode()
     answer = server.post("/ingest/bars", body=body, headers={"Content-Type": "application/x-ndjson"})
     assert answer.status == 200 and answer.json()["added"] == len(rows), answer.text
@@ -444,7 +446,7 @@ def test_a_scan_that_cannot_be_run_ends_with_an_error(market):
         subscribed = client.subscribe(config={"level": "high"})
         if subscribed["type"] == "subscribed":
             ended = client.hear()
-            assert (ended["type"], ended["subscription_id"]) in (("error", subscribed["subscription_id"]), ("stale", subscribed["subscription_id"]))
+            assert ended["type"] in ("error", "stale") and ended["subscription_id"] == subscribed["subscription_id"]
         client.say("ping")
         assert client.hear("pong")
 
@@ -519,6 +521,32 @@ def test_a_connection_has_so_many_subscriptions_and_no_more(market):
         assert client.subscribe(config={"level": 16}, interval_seconds=60)["type"] == "subscribed"
 
 
+def test_a_server_watches_so_many_different_scans_and_no_more(market):
+    with Server(market) as server, contextlib.ExitStack() as stack:
+        bars(server, "2025-01-15 09:15", A=101)
+        clients = [stack.enter_context(Socket(server)) for _ in range(17)]
+        for number, client in enumerate(clients[:16]):
+            for level in range(16):
+                client.say("subscribe", scanner_type="above", config={"level": 16 * number + level}, interval_seconds=3600)
+            for level in range(16):
+                assert client.hear("subscribed", "error")["type"] == "subscribed"
+        problem = clients[16].subscribe(config={"level": -1}, interval_seconds=3600)
+        assert (problem["type"], problem["status"], problem["error"]) == ("error", 503, "busy") and problem["retry_after"] > 0
+        assert clients[16].subscribe(config={"level": 7}, interval_seconds=3600)["type"] == "subscribed", "that is none more"
+        clients[0].connection.close()
+        # Those of who has left make room.
+        until(lambda: clients[16].subscribe(config={"level": -1}, interval_seconds=3600)["type"] == "subscribed")
+
+
+def test_a_websocket_is_one_of_the_connections_that_may_be_open(market):
+    with Server(market, "--max-connections", "3") as server:
+        with Socket(server), Socket(server), Events(server, "/events/scanner/above") as events:
+            assert events.status == 200
+            answer = server.get("/health")
+            assert answer.status == 503 and "connections" in answer.json()["detail"]
+        until(lambda: server.get("/health").status == 200)
+
+
 def test_pages_of_other_origins_are_kept_out(market):
     with Server(market) as server:
         for origin, is_let_in in [
@@ -537,7 +565,8 @@ def test_pages_of_other_origins_are_kept_out(market):
             with Events(server, "/events/scanner/above", {"Origin": origin}) as events:
                 assert events.status == (200 if is_let_in else 403), origin
         # Whatever name a page gives this machine: without keys it is asked by its own only.
-        with pytest.raises(InvalidStatus) as refused, connect(address(server), additional_headers={"Host": "evil.example"}, origin="http://evil.example"):
+        evil = {"origin": "http://evil.example", "additional_headers": {"Host": "evil.example"}}
+        with pytest.raises(InvalidStatus) as refused, connect(address(server), **evil):
             pass
         assert refused.value.response.status_code == 403
     with Server(market, "--allow-origin", "https://friend.example") as server:
@@ -736,7 +765,8 @@ def test_a_server_and_a_command_beside_it_tell_each_name_once(market):
     names = [f"S{number}" for number in range(8)]
     with Server(market) as server:
         words = [SCANNER, "alerts", "watch", "--interval", "0.3"]
-        with subprocess.Popen(words, cwd=market, env=environment(market), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watch:
+        settings = {"cwd": market, "env": environment(market), "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen(words, **settings) as watch:
             for minute, name in enumerate(names):
                 # As another process writes, which both let in.
                 with until(lambda: opened(market)) as writer:
@@ -774,21 +804,26 @@ def test_alerts_that_are_switched_off_cannot_be_followed(market):
         assert server.get("/alerts").json() == []
 
 
-def test_a_client_that_takes_no_events_is_hung_up_on(market):
+def test_who_takes_nothing_is_hung_up_on(market):
     names = {f"S{number:04}": 101 for number in range(3000)}
-    with Server(market) as server:
+    with Server(market) as server, Socket(server) as watching:
         bars(server, "2025-01-15 09:15", **names)
-        client = socket.socket()
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        client.connect((server.host, server.port))
-        client.sendall(f"GET {PREFIX}/events/scanner/above?interval=0.2 HTTP/1.1\r\nHost: {server.host}:{server.port}\r\n\r\n".encode())
-        until(lambda: metric(server, "stockscan_live_connections", kind="events") == 1)
-        minute = 0
+        watching.subscribe()
+        events = socket.socket()
+        events.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        events.connect((server.host, server.port))
+        events.sendall(f"GET {PREFIX}/events/scanner/above?interval=0.2 HTTP/1.1\r\nHost: {server.host}:{server.port}\r\n\r\n".encode())
+        client = Raw(server, buffer=4096)
+        client.say("subscribe", scanner_type="above", interval_seconds=0.2)
+        until(lambda: metric(server, "stockscan_live_watchers") == 3)
         deadline = time.monotonic() + 120
-        # Updates go on until it is full, and then for as long as it may be.
-        while metric(server, "stockscan_live_connections", kind="events") == 1:
+        minute = 0
+        # Updates go on until what the system keeps for them is full, and then for as long as is waited.
+        while metric(server, "stockscan_live_watchers") > 1:
             assert time.monotonic() < deadline
+            bars(server, f"2025-01-15 {10 + minute // 60}:{minute % 60:02}", S0000=102 + minute)
             minute += 1
-            bars(server, f"2025-01-15 {10 + minute // 60}:{minute % 60:02}", S0000=101 + minute)
-            time.sleep(0.3)
-        client.close()
+            assert watching.hear("scan_update")["results"][0]["price"] >= 101, "others do not wait for them"
+            time.sleep(0.2)
+        events.close()
+        client.socket.close()
