@@ -364,12 +364,15 @@ def test_what_was_acknowledged_is_there_after_a_crash(tmp_path):
         threads = [threading.Thread(target=feed, args=(feeder,)) for feeder in range(4)]
         for thread in threads:
             thread.start()
-        time.sleep(0.3 + 0.2 * crash)
+        # In the middle of whatever it does once it has answered so many.
+        wanted = len(acknowledged) + 10 + 7 * crash
+        while len(acknowledged) < wanted and any(thread.is_alive() for thread in threads):
+            time.sleep(0.001)
         server.kill()
         stop.set()
         for thread in threads:
             thread.join()
-        assert len(acknowledged) > 10 * crash
+        assert len(acknowledged) >= wanted
         server.start()
         stored = dict(server.bars("SELECT symbol, count(*) FROM bars GROUP BY symbol"))
         assert not acknowledged - stored.keys(), "acknowledged, and not there"
