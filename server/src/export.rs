@@ -170,8 +170,11 @@ fn written(format: Format, results: &Results) -> Result<(File, u64)> {
 /// A file as a body, read as it is taken: a slow client holds a file open and nothing else.
 struct Sent {
     file: Option<File>,
-    reading: Option<JoinHandle<io::Result<(File, Vec<u8>)>>>,
+    reading: Option<JoinHandle<Piece>>,
 }
+
+/// What was read, and where to go on.
+type Piece = io::Result<(File, Vec<u8>)>;
 
 impl Stream for Sent {
     type Item = io::Result<Bytes>;
