@@ -1,5 +1,5 @@
-//! Alerts: the configuration's rules, followed as `scanner alerts watch` does, in a thread of their own. Who fires first records it, so that a
-//! server and a command beside it tell each name once.
+//! Alerts: the configuration's rules, followed as `scanner alerts watch` does, in a thread of their own. Who fires first records it, so that
+//! a server and a command beside it tell each name once.
 
 use std::{
     collections::BTreeMap,
@@ -321,7 +321,10 @@ pub(crate) struct AlertDocument {
 }
 
 /// The alerts that are recorded, the newest first, whoever raised them: this server or a command.
-#[utoipa::path(get, path = "/alerts", tag = "live", params(Which), responses((status = 200, description = "The alerts.", body = Vec<AlertDocument>)))]
+#[utoipa::path(
+    get, path = "/alerts", tag = "live", params(Which),
+    responses((status = 200, description = "The alerts.", body = Vec<AlertDocument>))
+)]
 pub(crate) async fn alerts(State(app): State<Arc<App>>, AddressQuery(which): AddressQuery<Which>) -> Answer<Json<Vec<JsonValue>>> {
     let limit = number("limit", which.limit.as_deref(), USUAL, 1, MOST)?;
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
@@ -394,7 +397,10 @@ impl WebhookDocument {
 }
 
 /// The alert rules of the server's configuration, and what they have come to.
-#[utoipa::path(get, path = "/alerts/rules", tag = "live", responses((status = 200, description = "The rules.", body = Vec<RuleDocument>)))]
+#[utoipa::path(
+    get, path = "/alerts/rules", tag = "live",
+    responses((status = 200, description = "The rules.", body = Vec<RuleDocument>))
+)]
 pub(crate) async fn rules(State(app): State<Arc<App>>) -> Answer<Json<Vec<RuleDocument>>> {
     let tallies = with_ledger(Arc::clone(&app), Ledger::tallies).await?;
     let standing = app.desk.standing().clone();
@@ -438,7 +444,7 @@ pub(crate) struct TestDocument {
     post, path = "/alerts/test/{rule}", tag = "live", params(("rule" = String, Path, description = "The rule's name.")),
     responses(
         (status = 200, description = "What became of it.", body = TestDocument),
-        (status = 409, description = "The rule has no receiver, or none that can be used.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It has no receiver, or none that can be used.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn test(

@@ -87,8 +87,8 @@ impl Wanted {
                 "cutoff_time" => wanted.cutoff_time = Some(text),
                 "symbols" => wanted.symbols = Some(text.split(',').map(|symbol| symbol.trim().to_owned()).collect()),
                 "interval" => {
-                    let seconds = text.trim().parse().map_err(|_| no_interval("interval", &text))?;
-                    wanted.interval_seconds = Some(seconds);
+                    let seconds = text.trim().parse().ok().filter(|seconds| INTERVALS.contains(seconds));
+                    wanted.interval_seconds = Some(seconds.ok_or_else(|| no_interval("interval", &text))?);
                 }
                 _ => wanted.texts.push((name, text)),
             }

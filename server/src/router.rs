@@ -34,14 +34,7 @@ pub const PREFIX: &str = "/api/v1/scanner";
     info(title = "Stockscan", license(name = "MIT", identifier = "MIT")),
     tags(
         (name = "scans", description = "Scan, and find scans again."),
-        (name = "live", description = "Scans that go on. Over WebSockets: `/ws/scanner/{type}?cutoff_time=&interval=&symbols=&…` follows one scan, as \
-`GET /events/scanner/{type}` does, and sends the same documents. `/ws/live-scan` waits for messages: \
-`{\"type\": \"subscribe\", \"scanner_type\", \"config\", \"cutoff_time\", \"symbols\", \"interval_seconds\"}`, of which all but the scanner can be left out; \
-`{\"type\": \"subscribe_alerts\"}`; `{\"type\": \"unsubscribe\", \"subscription_id\"}`; `{\"type\": \"ping\"}`. They are answered in their order, with `subscribed`, \
-`unsubscribed`, `pong`, or `error` with the members of problem details. A connection has at most 16 subscriptions, a message at most 64 KiB. The same \
-scan with the same parameters and interval has the same subscription_id. A page that cannot set headers gives its key as a protocol: \
-`new WebSocket(address, [\"stockscan\", \"key.\" + KEY])`. Closed with 1001: the server ends; 1002, 1003, 1007, 1009: a message was not as expected; \
-1008: pings were not answered."),
+        (name = "live", description = socket::DESCRIPTION),
         (name = "catalogue", description = "What there is to scan with."),
         (name = "jobs", description = "Backtest and optimise, which may take a while."),
         (name = "market", description = "The data."),
@@ -139,6 +132,7 @@ fn cors(app: &Arc<App>) -> CorsLayer {
             HeaderName::from_static("x-api-key"),
         ])
         .expose_headers([
+            header::CONTENT_DISPOSITION,
             header::ETAG,
             header::LOCATION,
             header::RETRY_AFTER,

@@ -32,6 +32,19 @@ use crate::{
     watcher::{HEARTBEAT, MOST, Message, PATIENCE, Watcher},
 };
 
+/// What the description of the interface says of WebSockets, for which it has no form.
+pub(crate) const DESCRIPTION: &str = "Scans that go on, and alerts. Over WebSockets, too:
+
+- `/ws/scanner/{type}?cutoff_time=&interval=&symbols=&…` follows one scan, as `GET /events/scanner/{type}` does, with the same documents.
+- `/ws/live-scan` waits for messages: `{\"type\": \"subscribe\", \"scanner_type\", \"config\", \"cutoff_time\", \"symbols\", \"interval_seconds\"}`, of \
+which all but the scanner can be left out; `{\"type\": \"subscribe_alerts\"}`; `{\"type\": \"unsubscribe\", \"subscription_id\"}`; `{\"type\": \"ping\"}`.
+
+Messages are answered in their order, with `subscribed`, `unsubscribed`, `pong`, or `error` with the members of problem details. The same scan \
+with the same parameters and interval has the same subscription_id. A connection has at most 16 subscriptions, a message at most 64 KiB.
+
+A page that cannot set headers gives its key as a protocol: `new WebSocket(address, [\"stockscan\", \"key.\" + KEY])`.
+
+Closed with 1001: the server ends; 1002, 1003, 1007, 1009: a message was not as expected; 1008: pings were not answered.";
 /// Largest message of a client.
 const LARGEST: usize = 64 << 10;
 /// What is read and written at a time. Most messages are small, and each connection has its own.
@@ -94,7 +107,8 @@ fn check_websockets(app: &App) -> Answer<()> {
     if app.configuration().streaming.websocket_enabled {
         return Ok(());
     }
-    let detail = "streaming.websocket_enabled is false in the server's configuration, so there are no WebSockets; GET /events/scanner/{type} has the same";
+    let detail = "streaming.websocket_enabled is false in the server's configuration, so there are no WebSockets; \
+                  GET /events/scanner/{type} has the same";
     Err(Problem::new(StatusCode::FORBIDDEN, "disabled", detail))
 }
 
