@@ -376,3 +376,28 @@ fn bodies_read_together_are_told_apart() -> Outcome {
     assert_eq!(number(&engine, "SELECT count(*) FROM duckdb_tables() WHERE database_name = 'staged_bars'")?, 0);
     Ok(())
 }
+
+#[test]
+fn the_first_bodies_may_come_at_the_same_time() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let body = folder.path().join("body");
+    std::fs::write(&body, format!("{HEADER}A,2025-01-15 09:15:00,10,11,9,10,5\n"))?;
+    for _ in 0..50 {
+        let engine = Engine::open(Options::memory())?;
+        let readers = (0..4).map(|_| engine.try_clone()).collect::<Result<Vec<_>, _>>()?;
+        let start = std::sync::Barrier::new(readers.len());
+        let (start, body) = (&start, &body);
+        let failed: Vec<String> = std::thread::scope(|scope| {
+            let stage = |reader: Engine| {
+                scope.spawn(move || {
+                    start.wait();
+                    reader.stage(body, Format::Csv, &Layout::default(), 1000).err().map(|error| error.to_string())
+                })
+            };
+            let threads: Vec<_> = readers.into_iter().map(stage).collect();
+            threads.into_iter().filter_map(|thread| thread.join().unwrap_or(Some("a panic".to_owned()))).collect()
+        });
+        assert!(failed.is_empty(), "{failed:?}");
+    }
+    Ok(())
+}

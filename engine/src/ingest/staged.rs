@@ -188,7 +188,11 @@ impl Engine {
 
     /// Reads rows, bars or not, into a new table, with the number of the body that each is of.
     fn read_into(&self, table: &str, reader: &Reader, layout: &Layout, body: &str, most: u64) -> Result<Clock> {
-        self.connection.execute_batch(&format!("ATTACH IF NOT EXISTS ':memory:' AS {WAITING}"))?;
+        match self.connection.execute_batch(&format!("ATTACH IF NOT EXISTS ':memory:' AS {WAITING}")).map_err(Error::from) {
+            // Another connection was first, at the same time.
+            Err(Error::Database(text)) if text.contains("already exists") => {}
+            other => other?,
+        }
         if reader.is_csv() {
             self.drop_staged()?;
         }
