@@ -290,7 +290,7 @@ BAD = [
     ("/backtest", {"start_date": "soon"}, 400, "start_date", "soon"),
     ("/backtest", {"start_date": "2025-02-30"}, 400, "start_date", "2025-02-30"),
     ("/backtest", {"start_date": "2025-01-15", "end_date": "2025-01-10"}, 400, None, "start_date"),
-    ("/backtest", {"start_date": "1999-01-01", "end_date": "1999-12-31"}, 400, None, "there is no session from 1999-01-01"),
+    ("/backtest", {"start_date": "1999-01-01", "end_date": "1999-12-31"}, 404, None, "there is no session from 1999-01-01"),
     ("/backtest", {"cutoff_time": "25:00"}, 400, "cutoff_time", "a time of day such as 09:50"),
     ("/backtest", {"exit_time": "noon"}, 400, "exit_time", "a time of day such as 09:50"),
     ("/backtest", {"hold_sessions": 251}, 400, "hold_sessions", "between 0 and 250"),
