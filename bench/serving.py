@@ -18,6 +18,8 @@ import sys
 import tempfile
 import threading
 import time
+from datetime import date
+from datetime import time as clock
 from pathlib import Path
 
 import duckdb
@@ -85,7 +87,12 @@ def statement(question: dict) -> str:
 def expected(connection: duckdb.DuckDBPyConnection, question: dict) -> list[dict]:
     cursor = connection.execute(statement(question))
     names = [column[0] for column in cursor.description]
-    return [dict(zip(names, [str(value) if name == "scan_date" else value for name, value in zip(names, row)], strict=True)) for row in cursor.fetchall()]
+    return [dict(zip(names, map(as_json, row), strict=True)) for row in cursor.fetchall()]
+
+
+def as_json(value):
+    """A value as JSON has it."""
+    return value.isoformat() if isinstance(value, (date, clock)) else value
 
 
 def same_rows(one: list[dict], other: list[dict]) -> bool:

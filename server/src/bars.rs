@@ -6,7 +6,7 @@ use arrow::{array::AsArray, datatypes::Int64Type};
 use axum::{extract::State, http::HeaderMap, response::Response};
 use jiff::civil::DateTime;
 use serde::Deserialize;
-use stockscan_engine::{Argument, Engine, Query, Result, Value};
+use stockscan_engine::{Argument, Call, Engine, Query, Result, Value};
 use utoipa::IntoParams;
 
 use crate::{
@@ -100,14 +100,19 @@ impl Wanted {
                 to.map_or_else(|| DAYS[1].to_owned(), |to| to.date().to_string()),
             ],
         };
+        let mut call = self.arguments();
+        for (name, day) in ["first_date", "last_date"].into_iter().zip(&days) {
+            call.push((name.to_owned(), Argument::Value(Value::Text(day.clone()))));
+        }
+        let call = engine.call("session_bars", &call)?;
         if limit <= SORTED {
-            return Ok(vec![self.query(engine, &days, limit)?]);
+            return Ok(vec![self.query(&call, limit)]);
         }
         // All of them see the same bars.
         engine.connection().execute_batch("BEGIN TRANSACTION")?;
         let mut parts: Vec<([String; 2], i64)> = Vec::new();
         let mut left = limit;
-        for (day, count) in self.counts(engine, &days)? {
+        for (day, count) in self.counts(engine, &call)? {
             let taken = count.min(left);
             match parts.last_mut() {
                 Some((days, sum)) if *sum + taken <= SORTED => {
@@ -122,9 +127,9 @@ impl Wanted {
             }
         }
         if parts.is_empty() {
-            return Ok(vec![self.query(engine, &days, limit)?]);
+            return Ok(vec![self.query(&call, limit)]);
         }
-        parts.iter().rev().map(|(days, count)| self.query(engine, days, *count)).collect()
+        Ok(parts.into_iter().rev().map(|(days, count)| self.query(&of_days(&call, days), count)).collect())
     }
 
     fn arguments(&self) -> Vec<(String, Argument)> {
@@ -135,24 +140,20 @@ impl Wanted {
     }
 
     /// The bars of the days that are in the time asked for.
-    fn bars(&self, engine: &Engine, days: &[String; 2]) -> Result<Query> {
-        let mut arguments = self.arguments();
-        for (name, day) in ["first_date", "last_date"].into_iter().zip(days) {
-            arguments.push((name.to_owned(), Argument::Value(Value::Text(day.clone()))));
-        }
-        let bars = engine.call("session_bars", &arguments)?.query();
+    fn bars(&self, call: &Call) -> Query {
+        let bars = call.query();
         let time = |time: Option<DateTime>| time.map_or(Value::Null, |time| Value::Text(time.strftime("%Y-%m-%d %H:%M:%S").to_string()));
         let (from, to) = (time(self.from), time(self.to));
         let sql = format!(
             "SELECT bar.* FROM ({}) AS bar WHERE (? IS NULL OR bar.ts >= CAST(? AS TIMESTAMP)) AND (? IS NULL OR bar.ts < CAST(? AS TIMESTAMP))",
             bars.sql
         );
-        Ok(Query::with_values(sql, [bars.values, vec![from.clone(), from, to.clone(), to]].concat()))
+        Query::with_values(sql, [bars.values, vec![from.clone(), from, to.clone(), to]].concat())
     }
 
     /// How many bars each day has, the latest first.
-    fn counts(&self, engine: &Engine, days: &[String; 2]) -> Result<Vec<(String, i64)>> {
-        let bars = self.bars(engine, days)?;
+    fn counts(&self, engine: &Engine, call: &Call) -> Result<Vec<(String, i64)>> {
+        let bars = self.bars(call);
         let sql = format!(
             "SELECT CAST(bar.session_date AS VARCHAR) AS day, count(*) AS bars FROM ({}) AS bar GROUP BY bar.session_date ORDER BY 1 DESC",
             bars.sql
@@ -167,13 +168,26 @@ impl Wanted {
         Ok(counts)
     }
 
-    fn query(&self, engine: &Engine, days: &[String; 2], limit: i64) -> Result<Query> {
-        let bars = self.bars(engine, days)?;
+    fn query(&self, call: &Call, limit: i64) -> Query {
+        let bars = self.bars(call);
         let sql = format!(
             "FROM (SELECT bar.symbol, bar.ts, bar.open, bar.high, bar.low, bar.close, bar.volume FROM ({}) AS bar ORDER BY bar.ts DESC LIMIT ?) \
              AS newest ORDER BY newest.ts",
             bars.sql
         );
-        Ok(Query::with_values(sql, [bars.values, vec![Value::BigInt(limit)]].concat()))
+        Query::with_values(sql, [bars.values, vec![Value::BigInt(limit)]].concat())
     }
+}
+
+/// The same call for other days. A new one would ask the catalogue, which is no good in a transaction.
+fn of_days(call: &Call, [first, last]: [String; 2]) -> Call {
+    let mut call = call.clone();
+    for (name, value) in &mut call.arguments {
+        match name.as_str() {
+            "first_date" => *value = Value::Text(first.clone()),
+            "last_date" => *value = Value::Text(last.clone()),
+            _ => {}
+        }
+    }
+    call
 }

@@ -103,6 +103,7 @@ impl Format {
                 (Vec<u8> = "application/vnd.apache.arrow.stream"), (Vec<u8> = "application/vnd.apache.parquet"),
                 (Vec<u8> = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"))),
         (status = 304, description = "It is there already: a scan of the past does not change."),
+        (status = 409, description = "Several begin with these letters.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn export(
@@ -170,8 +171,11 @@ fn written(format: Format, results: &Results) -> Result<(File, u64)> {
 /// A file as a body, read as it is taken: a slow client holds a file open and nothing else.
 struct Sent {
     file: Option<File>,
-    reading: Option<JoinHandle<io::Result<(File, Vec<u8>)>>>,
+    reading: Option<JoinHandle<Piece>>,
 }
+
+/// What was read, and where to go on.
+type Piece = io::Result<(File, Vec<u8>)>;
 
 impl Stream for Sent {
     type Item = io::Result<Bytes>;

@@ -45,7 +45,7 @@ use crate::{
 const LONGEST_LINE: usize = 16;
 /// How long a job waits for a database that another process holds.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long whoever takes bars in waits for a job to be done.
+/// How long others wait for a job to be done before it gives way.
 const COURTESY: Duration = Duration::from_secs(1);
 /// How long it is tried to store what came of a job.
 const STORING: Duration = Duration::from_secs(60);
@@ -103,7 +103,7 @@ pub(crate) fn about(engine: &Engine, test: &Test) -> Vec<(&'static str, String)>
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     is_cancelled: AtomicBool,
-    /// Whether it is to begin again, since somebody waits who takes bars in.
+    /// Whether it is to begin again, since it keeps others waiting.
     gives_way: AtomicBool,
     running: Mutex<Option<Running>>,
     /// The furthest that was told, as the bits of a number from 0 to 1: for those the order is the same.
@@ -402,29 +402,30 @@ impl Jobs {
     }
 
     fn run(&self, job: &Job) -> Answer<Outcome> {
-        let id = job.known().job_id.clone();
-        if let Err(error) = self.written(|state, engine| state.update_job(engine, &id, &JobChange::Started)) {
-            tracing::warn!(job_id = id, %error, "that a job has started could not be written down");
+        let record = job.record();
+        let started = record.started_at.unwrap_or_else(Timestamp::now);
+        if let Err(error) = self.written(|state, engine| state.update_job(engine, &record.job_id, &JobChange::Started, started)) {
+            tracing::warn!(job_id = record.job_id, %error, "that a job has started could not be written down");
         }
         let deadline = Instant::now() + self.options.job_timeout;
-        let outcome = self.once(job, false, deadline);
+        let outcome = self.once(job, true, deadline);
         if outcome.is_err() && job.watch.gives_way.swap(false, Ordering::SeqCst) && !job.watch.is_cancelled() {
-            return self.once(job, true, deadline);
+            return self.once(job, false, deadline);
         }
         outcome
     }
 
-    /// Does a job. Whoever takes bars in would have to wait for all of it, so it gives way to them, and begins again beside them: with the file
-    /// open to be written, as they need it. That keeps other processes from reading it, so it is not done unless it has to be.
-    fn once(&self, job: &Job, beside_writers: bool, deadline: Instant) -> Answer<Outcome> {
-        let engine = self.enter(job, beside_writers)?;
+    /// Does a job. Whoever takes bars in would have to wait for all of it, so the first time it gives way to them, and begins again beside them:
+    /// with the file open to be written, as they need it. That keeps other processes from reading it, so it is not done unless it has to be.
+    fn once(&self, job: &Job, is_first: bool, deadline: Instant) -> Answer<Outcome> {
+        let engine = self.enter(job, !is_first && !self.market.is_read_only())?;
         job.watch.begin(&engine)?;
         let (end, ended) = mpsc::channel::<()>();
         let outcome = thread::scope(|scope| {
-            if !beside_writers && !self.market.is_read_only() {
+            if is_first {
                 scope.spawn(move || {
                     while ended.recv_timeout(AGAIN * 5) == Err(mpsc::RecvTimeoutError::Timeout) {
-                        if self.market.writer_waits(COURTESY) {
+                        if self.market.is_held_up(COURTESY) {
                             job.watch.gives_way.store(true, Ordering::SeqCst);
                             job.watch.interrupt();
                         }
@@ -442,6 +443,7 @@ impl Jobs {
         outcome.map_err(|error| match error {
             // What is left of the time says nothing to anybody.
             Error::Timeout(_) => Problem::too_slow(self.options.job_timeout.as_secs()),
+            Error::Stopped(_) => late(&error),
             other => told(other, &engine, &job.request),
         })
     }
@@ -466,14 +468,15 @@ impl Jobs {
         let mut record = job.record();
         let change = match outcome {
             Ok(Outcome { result, error: None }) => Some(JobChange::Done(result)),
-            Ok(Outcome { result, error: Some(error) }) => Some(failed(&record, &error.into(), Some(result))),
+            Ok(Outcome { result, error: Some(error) }) => Some(failed(&record, &late(&error), Some(result))),
             // The next server marks it.
             Err(_) if job.watch.is_cancelled() && self.inner().is_ending => None,
             Err(_) if job.watch.is_cancelled() => Some(JobChange::Cancelled),
             Err(problem) => Some(failed(&record, &problem, None)),
         };
-        let change = change.map(|change| self.kept(&record, change));
-        record.finished_at = Some(Timestamp::now());
+        let now = Timestamp::now();
+        record.finished_at = Some(now);
+        let change = change.map(|change| self.kept(&record, change, now));
         match change {
             None => record.status = JobStatus::Interrupted,
             Some(JobChange::Done(result)) => {
@@ -492,10 +495,10 @@ impl Jobs {
     }
 
     /// Writes down what came of a job. If that cannot be done it has failed: nobody is told of a result that would be gone after the next start.
-    fn kept(&self, record: &Record, change: JobChange) -> JobChange {
+    fn kept(&self, record: &Record, change: JobChange, at: Timestamp) -> JobChange {
         let started = Instant::now();
         let mut wait = AGAIN * 10;
-        while let Err(error) = self.written(|state, engine| state.update_job(engine, &record.job_id, &change)) {
+        while let Err(error) = self.written(|state, engine| state.update_job(engine, &record.job_id, &change, at)) {
             if started.elapsed() + wait > STORING || self.inner().is_ending {
                 tracing::error!(job_id = record.job_id, %error, "what came of a job could not be stored");
                 return failed(record, &error.into(), None);
@@ -534,6 +537,11 @@ impl Jobs {
         inner.waiting.retain(|other| !Arc::ptr_eq(other, job));
         before > inner.waiting.len()
     }
+}
+
+/// What was done by the end of the time allowed is told by the error.
+fn late(error: &Error) -> Problem {
+    Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", error.to_string())
 }
 
 /// That a job failed, in words for whoever asked for it; the log gets the others.

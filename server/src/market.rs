@@ -222,10 +222,11 @@ impl Market {
         Ok(data)
     }
 
-    /// Whether somebody who takes bars in has waited for so long for those to be done who only read.
+    /// Whether those who read have kept others waiting for so long: who takes bars in, or all, where another file has come into the place
+    /// of the one that is attached.
     #[must_use]
-    pub fn writer_waits(&self, time: Duration) -> bool {
-        self.lock().wanted.is_some_and(|(wanted, since)| wanted == Use::Write && since.elapsed() >= time)
+    pub fn is_held_up(&self, time: Duration) -> bool {
+        self.lock().wanted.is_some_and(|(wanted, since)| matches!(wanted, Use::Write | Use::Renew) && since.elapsed() >= time)
     }
 
     /// How many use it at the moment, and whether the file is attached.

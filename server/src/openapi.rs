@@ -181,9 +181,20 @@ fn with_scanners(document: &Value, app: &App, engine: &Engine, scanners: &[Scann
             own["properties"]["scanner_type"]["enum"] = json!([scanner.name]);
             own["properties"]["scanner_type"]["example"] = scanner.name.clone().into();
             if let Some(grid) = own["properties"].get_mut("grid") {
+                let own = documented
+                    .parameters
+                    .iter()
+                    .filter(|parameter| parameter.name == "cutoff_time" || !OF_TESTS.contains(&parameter.name.as_str()));
+                let own = own.map(|parameter| (parameter.name.clone(), parameter_schema(parameter)));
+                let mut of_exits = ["exit_time", "hold_sessions", "stop_loss_pct", "target_pct"]
+                    .map(|name| (name.to_owned(), schema["properties"][name].clone()));
+                // Null stands for no limit, and only of these two there may be none.
+                of_exits[0].1["type"] = "string".into();
+                of_exits[1].1["type"] = "integer".into();
+                let values = own.chain(of_exits).map(|(name, one)| (name, json!({"type": "array", "minItems": 1, "items": one})));
+                grid["properties"] = Map::from_iter(values).into();
+                grid["additionalProperties"] = false.into();
                 grid["minProperties"] = 1.into();
-                grid["additionalProperties"] =
-                    json!({"type": "array", "minItems": 1, "items": {"type": ["number", "string", "boolean", "null"]}});
             }
             let kind = if *base == "ScanRequest" { "Config" } else { "TestConfig" };
             let config = json!({"$ref": format!("#/components/schemas/{title}{kind}")});

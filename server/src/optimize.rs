@@ -141,8 +141,9 @@ pub(crate) fn check(engine: &Engine, options: &Options, given: &Map<String, Json
 
 /// Tries all combinations, and writes the result.
 pub(crate) fn run(engine: &Engine, options: &Options, given: &Map<String, JsonValue>, watch: &Watch, deadline: Instant) -> Result<Outcome> {
-    let started = Instant::now();
-    let allowed = deadline.saturating_duration_since(started);
+    // As it is told: what is left of it says nothing to anybody.
+    let allowed = options.job_timeout;
+    let started = deadline.checked_sub(allowed).unwrap_or_else(Instant::now);
     let mut optimization = prepare(engine, options, given)?;
     watch.share(0.0, 0.05)?;
     optimization.prepare(&["grid_walk_forward"], Some(allowed))?;

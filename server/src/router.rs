@@ -132,6 +132,7 @@ fn cors(app: &Arc<App>) -> CorsLayer {
             HeaderName::from_static("x-api-key"),
         ])
         .expose_headers([
+            header::CONTENT_DISPOSITION,
             header::ETAG,
             header::LOCATION,
             header::RETRY_AFTER,

@@ -61,14 +61,14 @@ enum Cells {
     Integers(ArrayRef),
     Booleans(ArrayRef),
     /// Days as a spreadsheet counts them, how they are shown, and what is written of those that it cannot count.
-    Moments(Vec<Option<f64>>, Format, ArrayRef),
+    Moments(Vec<Option<f64>>, Box<Format>, ArrayRef),
     Texts(ArrayRef),
 }
 
 impl Cells {
     fn of(column: &ArrayRef) -> Result<Cells> {
         let to = |data_type: &DataType| cast(column, data_type).map_err(arrow_error);
-        let shown_as = |format: &str| Format::new().set_num_format(format);
+        let shown_as = |format: &str| Box::new(Format::new().set_num_format(format));
         #[expect(clippy::cast_precision_loss, reason = "a spreadsheet counts time in fractions of days")]
         let days = |microseconds: i64| microseconds as f64 / MICROSECONDS_OF_A_DAY;
         Ok(match column.data_type() {

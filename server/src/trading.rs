@@ -212,19 +212,21 @@ pub(crate) fn rows(engine: &Engine, query: &Query, deadline: Instant) -> Result<
         Ok(|batch: RecordBatch| {
             writer.write(&batch)?;
             bytes += batch.get_array_memory_size();
-            if bytes > LARGEST {
-                return Err(Error::Invalid(format!(
-                    "the result would have more than {} MiB; ask for fewer sessions, for fewer hits of each, or for fewer of the best",
-                    LARGEST >> 20
-                )));
-            }
-            Ok(Flow::More)
+            if bytes > LARGEST { Err(too_large()) } else { Ok(Flow::More) }
         })
     })?;
     let Some(writer) = writer else { return Ok("[]".to_owned()) };
     let mut text = String::from_utf8(writer.finish()?).map_err(|error| Error::Database(error.to_string()))?;
     text.truncate(text.trim_end().len());
-    Ok(text)
+    // The names of columns, which batches have once, are in every row.
+    if text.len() > LARGEST { Err(too_large()) } else { Ok(text) }
+}
+
+fn too_large() -> Error {
+    Error::Invalid(format!(
+        "the result would have more than {} MiB; ask for fewer sessions, for fewer hits of each, or for fewer of the best",
+        LARGEST >> 20
+    ))
 }
 
 /// The one row of a query as an object; `null`: there is none.

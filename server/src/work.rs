@@ -20,6 +20,8 @@ use crate::{
 
 /// Work that is still going on so long after its deadline is stuck.
 const STUCK: Duration = Duration::from_secs(15);
+/// Longest wait in line, of which half of the time allowed is the most, so that who gets to work has the time for it.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Interrupting between two statements has no effect, so it is repeated.
 const AGAIN: Duration = Duration::from_millis(10);
 
@@ -195,9 +197,9 @@ impl Workers {
         if waiting.0.load(Ordering::Relaxed) > self.longest_line {
             return Err(Problem::busy("more is asked than can be done; try again in a moment", 1));
         }
-        match tokio::time::timeout(allowed, Arc::clone(&self.permits).acquire_owned()).await {
+        match tokio::time::timeout(PATIENCE.min(allowed / 2), Arc::clone(&self.permits).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Problem::busy("more was asked than could be done in the time allowed; try again in a moment", 1)),
+            _ => Err(Problem::busy("more is asked than can be done; try again in a moment", 2)),
         }
     }
 }

@@ -168,12 +168,12 @@ impl State {
         Ok(())
     }
 
-    /// Records what happens to a job. Returns whether it did: nothing happens to one that has ended, and none begins twice.
+    /// Records what happens to a job at a moment. Returns whether it did: nothing happens to one that has ended, and none begins twice.
     ///
     /// # Errors
     /// As [`State::with`].
-    pub fn update_job(&self, engine: &Engine, job_id: &str, change: &JobChange) -> Result<bool> {
-        let now = moment(Timestamp::now());
+    pub fn update_job(&self, engine: &Engine, job_id: &str, change: &JobChange, at: Timestamp) -> Result<bool> {
+        let now = moment(at);
         let (assignments, from, mut values) = match change {
             JobChange::Started => ("status = 'running', started_at = ?", "('queued')", vec![now]),
             JobChange::Progress(progress) => {

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use arrow::array::{Array, AsArray, RecordBatch};
 use duckdb::{Row, params_from_iter};
 use jiff::Timestamp;
-use stockscan_engine::{Call, Engine, Error, Query, Result, TimeUnit, Value, quoted_text};
+use stockscan_engine::{Call, Engine, Error, Result, TimeUnit, Value, quoted_text};
 use uuid::Uuid;
 
 use crate::{Access, Results, SCHEMA, State, arguments, in_transaction, moment, query, text};
@@ -366,41 +367,45 @@ impl State {
             let mut statement = engine.connection().prepare(&sql)?;
             let found = statement.query_map([scan_id], record)?.next().transpose()?;
             let Some(mut found) = found else { return Ok(None) };
-            found.results = match self.rows(engine, scan_id)? {
-                Some(rows) => {
-                    let mut results = Results::default();
-                    let (schema, batches) = engine.collect(&rows, None)?;
-                    results.begin(&schema);
-                    batches.iter().for_each(|batch| results.take(batch));
-                    Some(results)
-                }
-                None => None,
-            };
+            found.results = kept(engine, scan_id)?;
             Ok(Some(found))
         })?;
         Ok(found.flatten())
     }
 
-    /// The query of the rows of a scan, to be run within [`State::with`]; `None`: it has none.
+    /// The rows of a scan; `None`: it has none. Those of a cached one are those of the scan that it repeats.
     ///
     /// # Errors
-    /// What DuckDB says.
-    pub fn rows(&self, engine: &Engine, scan_id: &str) -> Result<Option<Query>> {
-        // The rows of a cached scan are those of the scan that it repeats.
-        let sql = format!(
-            "SELECT concat_ws(' ', source.scan_id, source.columns) FROM {SCHEMA}.scans AS scan JOIN {SCHEMA}.scans AS source \
-             ON source.scan_id = coalesce(scan.cached_from, scan.scan_id) WHERE scan.scan_id = TRY_CAST(? AS UUID) AND source.results IS NOT NULL"
-        );
-        let found = engine.text(query(sql, vec![text(Some(scan_id))]))?;
-        let Some((source, columns)) = found.as_deref().and_then(|found| found.split_once(' ')) else { return Ok(None) };
-        Ok(Some(query(
-            format!(
-                "SELECT unnest(from_json(scan.results, {}), max_depth := 2) FROM {SCHEMA}.scans AS scan WHERE scan.scan_id = TRY_CAST(? AS UUID)",
-                quoted_text(&format!("[{columns}]"))
-            ),
-            vec![text(Some(source))],
-        )))
+    /// As [`State::with`].
+    pub fn results(&self, engine: &Engine, scan_id: &str) -> Result<Option<Results>> {
+        Ok(self.reading(engine, "scans", || kept(engine, scan_id))?.flatten())
     }
+}
+
+/// The rows of a scan, with the file attached.
+fn kept(engine: &Engine, scan_id: &str) -> Result<Option<Results>> {
+    let sql = format!(
+        "SELECT concat_ws(' ', source.scan_id, source.columns) FROM {SCHEMA}.scans AS scan JOIN {SCHEMA}.scans AS source \
+         ON source.scan_id = coalesce(scan.cached_from, scan.scan_id) WHERE scan.scan_id = TRY_CAST(? AS UUID) AND source.results IS NOT NULL"
+    );
+    let found = engine.text(query(sql, vec![text(Some(scan_id))]))?;
+    let Some((source, columns)) = found.as_deref().and_then(|found| found.split_once(' ')) else { return Ok(None) };
+    // As one list: to unnest a long one takes DuckDB ten times as long as to read it.
+    let sql = format!(
+        "SELECT from_json(scan.results, {}) FROM {SCHEMA}.scans AS scan WHERE scan.scan_id = TRY_CAST(? AS UUID)",
+        quoted_text(&format!("[{columns}]"))
+    );
+    let (_, lists) = engine.collect(&query(sql, vec![text(Some(source))]), None)?;
+    let list = lists.first().map(|list| list.column(0).clone());
+    let list = list.as_ref().and_then(|list| list.as_list_opt::<i32>()).filter(|list| !list.is_empty()).map(|list| list.value(0));
+    let Some(rows) = list.as_ref().and_then(|rows| rows.as_struct_opt()).filter(|rows| rows.null_count() == 0) else {
+        return Err(Error::Database(format!("the rows of scan {source} cannot be read")));
+    };
+    let mut results = Results::default();
+    let rows = RecordBatch::from(rows);
+    results.begin(&rows.schema());
+    results.take(&rows);
+    Ok(Some(results))
 }
 
 /// The columns that [`record`] reads.

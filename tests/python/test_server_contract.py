@@ -60,6 +60,8 @@ def operations(description: dict) -> list[tuple[str, str, dict]]:
 SETTINGS = """
 warnings = {{ fail-on = [] }}
 request-timeout = 60
+# Those of live scans have no end.
+max-stream-events = 1
 
 [checks.positive_data_acceptance]
 # 400 and 422 too: 'refusals_say_why' looks at what they say.
@@ -87,13 +89,14 @@ def schemathesis_run(server: Server, folder: Path, *options, more="") -> str:
     return done.stdout
 
 
-def test_schemathesis_finds_no_failure(market_folder):
+@pytest.mark.parametrize("phases", ["examples,coverage", "fuzzing,stateful"])
+def test_schemathesis_finds_no_failure(market_folder, phases):
     # Its backtests are as long as they like, so that what it does not wait for is ended.
     with Server(market_folder, "--enable-query", "--job-timeout", 5, "--grace", 5) as server:
         count = len(operations(server.get("/openapi.json").json()))
-        said = schemathesis_run(server, market_folder, "--max-examples", "30", "--workers", "4")
+        said = schemathesis_run(server, market_folder, "--phases", phases, "--max-examples", "25")
         assert f"Operations: {count} selected / {count} total" in re.sub(r" +", " ", said), said
-        assert int(re.search(r"(\d+) generated", said)[1]) > 20 * count, said
+        assert int(re.search(r"(\d+) generated", said)[1]) > 10 * count, said
         assert server.get("/health").json()["status"] == "ok"
 
 
@@ -103,7 +106,7 @@ def test_schemathesis_finds_no_failure_where_keys_are_needed(market_folder):
     with Server(market_folder, "--job-timeout", 5, "--grace", 5) as server:
         described = server.get("/openapi.json", headers={"X-API-Key": key}).json()
         assert {} not in described["security"], "a key is needed, and the description must not say that one is not"
-        said = schemathesis_run(server, market_folder, "--max-examples", "3", "--workers", "4", "-H", f"Authorization: Bearer {key}")
+        said = schemathesis_run(server, market_folder, "--phases", "examples,fuzzing", "--max-examples", "3", "-H", f"Authorization: Bearer {key}")
         assert "ignored_auth" not in said
 
 

@@ -2,65 +2,45 @@
 
 import datetime
 import json
-import os
 import re
-import signal
-import subprocess
+import shutil
 import threading
 import time
-import urllib.error
-import urllib.request
-from pathlib import Path
 
 import duckdb
 import pytest
 
-from conftest import ROOT, connect
+import server as served
+from conftest import connect
+from server import PREFIX
 
-SCANNER = Path(os.environ.get("STOCKSCAN_SCANNER", ROOT / "target" / "debug" / "scanner")).resolve()
-API = "/api/v1/scanner"
 TRADING = {"scanner_type": "breakout", "stop_loss_pct": 1.5, "target_pct": 3, "cost_bps": 3, "config": {"min_price": 60}}
 AS_OPTIONS = ["-t", "breakout", "--stop-loss", "1.5", "--target", "3", "--cost-bps", "3", "--set", "min_price=60"]
 # Each value of the period is scanned for: a part of its own, and there are so many that nobody waits for the end.
 LONG = {"scanner_type": "breakout", "grid": {"consolidation_period": list(range(1, 251)), "stop_loss_pct": [0.5, 1, 2, None]}}
+# A scanner that finds everything for which a condition holds.
+FINDS_ALL = """
+    CREATE MACRO scan_{name}(scan_date, cutoff_time := '09:50', end_date := NULL, source := 'bars') AS TABLE
+    SELECT
+        session.session_date AS scan_date, session.symbol, session.price, session.volume, 1.0 AS probability_score,
+        row_number() OVER (PARTITION BY session.session_date ORDER BY session.symbol) AS rank
+    FROM sessions_as_of(
+        scan_date, cutoff_time := cutoff_time, end_date := end_date, history_sessions := 1, source := source, called_by := 'scan_{name}'
+    ) AS session
+    WHERE session.session_date >= CAST(scan_date AS DATE) AND session.bars > 0 AND {condition}
+"""
 
 
-def environment(folder):
-    names = {name: value for name, value in os.environ.items() if not name.startswith("STOCKSCAN_")}
-    return names | {"XDG_CONFIG_HOME": str(folder / "home")}
-
-
-class Server:
-    """`scanner serve` on a free port."""
-
-    def __init__(self, folder: Path, *options):
-        self.folder = folder
-        arguments = [SCANNER, "--database", "market.duckdb", "serve", "--port", "0", *options]
-        self.log = open(folder / "server.log", "a+", encoding="utf-8")
-        begin = self.log.tell()
-        self.process = subprocess.Popen(arguments, cwd=folder, env=environment(folder), stdout=self.log, stderr=self.log, text=True)
-        self.address = None
-        while self.address is None:
-            assert self.process.poll() is None, (folder / "server.log").read_text()
-            said = (folder / "server.log").read_text()[begin:]
-            found = re.search(r"http://(127\.0\.0\.1:\d+)", said)
-            self.address = found and found.group(1)
-            time.sleep(0.02)
+class Server(served.Server):
+    """A server, and what is asked of jobs."""
 
     def ask(self, method, path, body=None):
         """Status, headers, and the document or None."""
-        data = None if body is None else json.dumps(body).encode()
-        headers = {} if body is None else {"content-type": "application/json"}
-        request = urllib.request.Request(f"http://{self.address}{API}{path}", data, headers, method=method)
-        try:
-            with urllib.request.urlopen(request) as answer:
-                text = answer.read()
-                return answer.status, answer.headers, json.loads(text) if text else None
-        except urllib.error.HTTPError as error:
-            return error.code, error.headers, json.loads(error.read())
+        answer = self.request(method, path, json_body=body)
+        return answer.status, answer.headers, answer.json() if answer.body else None
 
     def submit(self, path, body, wait=0):
-        status, headers, document = self.ask("POST", f"{path}?wait={wait}", body)
+        status, _, document = self.ask("POST", f"{path}?wait={wait}", body)
         assert status in (200, 202), document
         return document
 
@@ -76,65 +56,40 @@ class Server:
             assert document["status"] in ("queued", "running"), document
             time.sleep(0.01)
 
-    def end(self, how=signal.SIGTERM):
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-        self.process.wait()
-        self.log.close()
-
-
-def scanner(folder, *arguments):
-    command = [SCANNER, "--database", "market.duckdb", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True, check=False)
-
 
 def rows_of_command(folder, *arguments):
-    done = scanner(folder, *arguments, "--format", "json", "--quiet")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return json.loads(served.scanner(folder, *arguments, "--format", "json", "--quiet").stdout)
 
 
 @pytest.fixture(scope="module")
 def market(tmp_path_factory):
-    """A folder with a demo market, and a scanner of the user's in it that fails at some prices."""
+    """A folder with a demo market, and a scanner of the user's in it that fails with any price."""
     folder = tmp_path_factory.mktemp("jobs")
     with connect(folder / "market.duckdb") as connection:
         connection.execute("CREATE TABLE bars AS FROM demo_bars(symbols := 40, sessions := 60)")
-        connection.execute(
-            """
-            CREATE MACRO scan_failing(scan_date, cutoff_time := '09:50', end_date := NULL, source := 'bars') AS TABLE
-            SELECT
-                session.session_date AS scan_date, session.symbol, CAST('price ' || session.price AS DOUBLE) AS price,
-                session.volume, 1.0 AS probability_score, 1 AS rank
-            FROM sessions_as_of(
-                scan_date, cutoff_time := cutoff_time, end_date := end_date, history_sessions := 1, source := source, called_by := 'scan_failing'
-            ) AS session
-            WHERE session.session_date >= CAST(scan_date AS DATE) AND session.bars > 0
-            """
-        )
+        connection.execute(FINDS_ALL.format(name="failing", condition="CAST('price ' || session.price AS DOUBLE) > 0"))
     return folder
 
 
 @pytest.fixture(scope="module")
 def server(market):
-    server = Server(market)
-    yield server
-    server.end()
+    with Server(market) as running:
+        yield running
 
 
 @pytest.fixture
-def own_server(market, tmp_path):
-    """A server of the test's own, with a state of its own, and a way to start it again."""
-    (tmp_path / "market.duckdb").symlink_to(market / "market.duckdb")
+def start(market, tmp_path):
+    """Starts a server of the test's own, with a market and a state of its own, once or again."""
+    shutil.copy(market / "market.duckdb", tmp_path)
     servers = []
 
-    def start():
-        servers.append(Server(tmp_path))
+    def start(*options):
+        servers.append(Server(tmp_path, *options))
         return servers[-1]
 
     yield start
-    for server in servers:
-        server.end(signal.SIGKILL)
+    for one in servers:
+        one.kill()
 
 
 def test_a_backtest_is_what_the_command_says(server, market):
@@ -152,8 +107,7 @@ def test_a_backtest_is_what_the_command_says(server, market):
     assert (result["scanner_type"], result["start_date"], result["end_date"]) == ("breakout", summary["first_date"], summary["last_date"])
     assert result["remarks"] == [f"no dates given: all sessions in the data, {summary['first_date']} to {summary['last_date']}"]
     # What is offered to be pasted is what was run.
-    pasted = json.loads(scanner(market, "sql", result["sql"], "--format", "json").stdout)
-    assert pasted == [summary]
+    assert rows_of_command(market, "sql", result["sql"]) == [summary]
     # Asked for again, it is the same document; alone, the result.
     assert server.job(job["job_id"]) == job
     assert server.ask("GET", f"/jobs/{job['job_id']}/result")[2] == result
@@ -177,20 +131,8 @@ def test_trades_worked_out_by_hand(tmp_path):
     with connect(tmp_path / "market.duckdb") as connection:
         connection.execute("CREATE TABLE bars (symbol VARCHAR, ts TIMESTAMP, open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE, volume BIGINT)")
         connection.executemany("INSERT INTO bars VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-        connection.execute(
-            """
-            CREATE MACRO scan_all(scan_date, cutoff_time := '09:50', end_date := NULL, source := 'bars') AS TABLE
-            SELECT
-                session.session_date AS scan_date, session.symbol, session.price, session.volume, 1.0 AS probability_score,
-                row_number() OVER (PARTITION BY session.session_date ORDER BY session.symbol) AS rank
-            FROM sessions_as_of(
-                scan_date, cutoff_time := cutoff_time, end_date := end_date, history_sessions := 1, source := source, called_by := 'scan_all'
-            ) AS session
-            WHERE session.session_date >= CAST(scan_date AS DATE) AND session.bars > 0
-            """
-        )
-    server = Server(tmp_path)
-    try:
+        connection.execute(FINDS_ALL.format(name="all", condition="true"))
+    with Server(tmp_path) as server:
         asked = {
             "scanner_type": "all", "start_date": "2025-01-14", "end_date": "2025-01-15", "stop_loss_pct": 1, "target_pct": 2, "cost_bps": 0,
             "initial_capital": 1000, "max_positions": 2, "compounding": False,
@@ -213,8 +155,6 @@ def test_trades_worked_out_by_hand(tmp_path):
         # The other way round and without levels, 10 DOWN gain 0.8 each and 500 / 110 UP lose 1 each.
         short = server.submit("/backtest", asked | {"direction": "short", "stop_loss_pct": None, "target_pct": None}, wait=30)
         assert short["result"]["summary"]["total_profit"] == pytest.approx(10 * 0.8 - 500 / 110), short["result"]["trades"]
-    finally:
-        server.end()
 
 
 def test_an_optimisation_is_what_the_command_says(server, market):
@@ -239,15 +179,15 @@ def test_an_optimisation_is_what_the_command_says(server, market):
         assert result["results"][0][name] == pytest.approx(backtest[name]), name
     assert [fold["fold"] for fold in result["walk_forward"]] == [2, 3]
     assert {row["parameter"] for row in result["parameters"]} == {"breakout_volume_ratio", "target_pct"}
-    assert json.loads(scanner(market, "sql", result["sql"], "--format", "json").stdout) == result["results"]
+    assert rows_of_command(market, "sql", result["sql"]) == result["results"]
     few = server.submit("/optimize", asked | {"top": 2}, wait=30)
     assert server.until(few["job_id"], "done")["result"]["results"] == result["results"][:2]
 
 
-def test_progress_grows_and_a_cancelled_job_makes_room_at_once(own_server):
-    server = own_server()
+def test_progress_grows_and_a_cancelled_job_makes_room_at_once(start):
+    server = start()
     status, headers, long = server.ask("POST", "/optimize?wait=0", LONG)
-    assert status == 202 and headers["location"] == f"{API}/jobs/{long['job_id']}" and int(headers["retry-after"]) >= 1
+    assert status == 202 and headers["location"] == f"{PREFIX}/jobs/{long['job_id']}" and int(headers["retry-after"]) >= 1
     assert "result" not in long and long["status"] in ("queued", "running")
     next_one = server.submit("/backtest", TRADING)
     seen = [server.until(long["job_id"], "running")["progress"]]
@@ -277,22 +217,22 @@ def test_progress_grows_and_a_cancelled_job_makes_room_at_once(own_server):
     assert server.ask("DELETE", f"/jobs/{long['job_id']}")[0] == 404
 
 
-def test_a_job_that_waits_is_cancelled_without_having_run(own_server):
-    server = own_server()
+def test_a_job_that_waits_is_cancelled_without_having_run(start):
+    server = start()
     long, waiting = server.submit("/optimize", LONG), server.submit("/backtest", TRADING)
     status, _, cancelled = server.ask("DELETE", f"/jobs/{waiting['job_id']}")
     assert (status, cancelled["status"], cancelled["started_at"]) == (200, "cancelled", None)
     assert server.job(long["job_id"])["status"] in ("queued", "running"), "only the one that was meant"
 
 
-def test_nothing_that_was_acknowledged_is_missing_after_a_kill(own_server):
-    server = own_server()
+def test_nothing_that_was_acknowledged_is_missing_after_a_kill(start):
+    server = start()
     done = server.submit("/backtest", TRADING, wait=30)
     running, waiting = server.submit("/optimize", LONG), server.submit("/backtest", TRADING)
     server.until(running["job_id"], "running")
-    server.end(signal.SIGKILL)
+    server.kill()
 
-    server = own_server()
+    server = start()
     assert server.job(done["job_id"]) == done, "a finished job with its result"
     for job in (running, waiting):
         assert server.job(job["job_id"])["status"] == "interrupted"
@@ -301,16 +241,16 @@ def test_nothing_that_was_acknowledged_is_missing_after_a_kill(own_server):
     assert again["result"] == done["result"]
 
 
-def test_an_orderly_end_does_not_wait_for_a_job(own_server):
-    server = own_server()
+def test_an_orderly_end_does_not_wait_for_a_job(start):
+    server = start()
     running = server.submit("/optimize", LONG)
     server.until(running["job_id"], "running")
-    server.end(signal.SIGTERM)
-    assert own_server().job(running["job_id"])["status"] == "interrupted"
+    assert server.terminate() == 0
+    assert start().job(running["job_id"])["status"] == "interrupted"
 
 
-def test_the_line_has_an_end(own_server):
-    server = own_server()
+def test_the_line_has_an_end(start):
+    server = start()
     server.until(server.submit("/optimize", LONG)["job_id"], "running")
     accepted = [server.submit("/backtest", TRADING)["job_id"] for _ in range(16)]
     status, headers, problem = server.ask("POST", "/backtest", TRADING)
@@ -321,8 +261,8 @@ def test_the_line_has_an_end(own_server):
     server.submit("/backtest", TRADING)
 
 
-def test_many_at_once_are_all_done(own_server):
-    server = own_server()
+def test_many_at_once_are_all_done(start):
+    server = start()
     documents = []
     threads = [threading.Thread(target=lambda: documents.append(server.submit("/backtest", TRADING))) for _ in range(8)]
     for thread in threads:
@@ -351,8 +291,8 @@ BAD = [
     ("/backtest", {"start_date": "2025-02-30"}, 400, "start_date", "2025-02-30"),
     ("/backtest", {"start_date": "2025-01-15", "end_date": "2025-01-10"}, 400, None, "start_date"),
     ("/backtest", {"start_date": "1999-01-01", "end_date": "1999-12-31"}, 400, None, "there is no session from 1999-01-01"),
-    ("/backtest", {"cutoff_time": "25:00"}, 400, "cutoff_time", "00:00 and 24:00"),
-    ("/backtest", {"exit_time": "noon"}, 400, "exit_time", "00:00 and 24:00"),
+    ("/backtest", {"cutoff_time": "25:00"}, 400, "cutoff_time", "a time of day such as 09:50"),
+    ("/backtest", {"exit_time": "noon"}, 400, "exit_time", "a time of day such as 09:50"),
     ("/backtest", {"hold_sessions": 251}, 400, "hold_sessions", "between 0 and 250"),
     ("/backtest", {"hold_sessions": 1.5}, 400, "hold_sessions", "expected a whole number"),
     ("/backtest", {"stop_loss_pct": 0}, 400, "stop_loss_pct", "between 0.01 and 1000"),
@@ -442,33 +382,27 @@ def test_a_scanner_with_a_mistake_fails_with_its_error_and_without_a_path(server
 def test_a_table_that_holds_no_bars_is_told(tmp_path, bars, expected, words):
     with connect(tmp_path / "market.duckdb") as connection:
         connection.execute(f"CREATE TABLE bars AS {bars}" if bars else "CREATE TABLE other (x INTEGER)")
-    server = Server(tmp_path)
-    try:
+    with Server(tmp_path) as server:
         status, _, problem = server.ask("POST", "/backtest", {"scanner_type": "breakout"})
         assert status == expected and words in problem["detail"], problem
         assert str(tmp_path) not in json.dumps(problem)
         assert server.ask("GET", "/jobs")[2]["jobs"] == []
-    finally:
-        server.end()
 
 
 def test_the_time_allowed_is_told_with_what_was_done_by_then(market, tmp_path):
-    (tmp_path / "market.duckdb").symlink_to(market / "market.duckdb")
-    server = Server(tmp_path, "--job-timeout", "4")
-    try:
+    shutil.copy(market / "market.duckdb", tmp_path)
+    with Server(tmp_path, "--job-timeout", "4") as server:
         job = server.until(server.submit("/optimize", LONG)["job_id"], "failed")
+        assert job["error"]["error"] == "timeout"
         assert re.search(r"stopped after 4s, the time allowed, after \d+ of \d+ parts, \d+ of 1,000 combinations", job["error"]["detail"]), job["error"]
         tested = job["result"]["combinations_tested"]
         assert 0 < tested < 1000 == job["result"]["combinations"]
         assert len(job["result"]["results"]) == tested
-    finally:
-        server.end()
 
 
 def test_a_database_that_another_process_holds_is_waited_for(market, tmp_path):
-    (tmp_path / "market.duckdb").write_bytes((market / "market.duckdb").read_bytes())
-    server = Server(tmp_path)
-    try:
+    shutil.copy(market / "market.duckdb", tmp_path)
+    with Server(tmp_path) as server:
         assert server.submit("/backtest", TRADING, wait=30)["status"] == "done"
         while True:
             try:
@@ -484,15 +418,13 @@ def test_a_database_that_another_process_holds_is_waited_for(market, tmp_path):
         holder.close()
         thread.join()
         assert answers[0][2]["status"] == "done"
-    finally:
-        server.end()
 
 
 def test_the_ranges_in_the_description_are_those_of_the_functions(server):
     """At its end a range is right, and one step beyond it is not: for every field that has one."""
     document = server.ask("GET", "/openapi.json")[2]
     checked = 0
-    for path, name in (("/backtest", "BacktestRequest"), ("/optimize", "OptimizeRequest")):
+    for path, name in (("/backtest", "BreakoutBacktestRequest"), ("/optimize", "BreakoutOptimizeRequest")):
         schema = document["components"]["schemas"][name]
         for field, about in schema["properties"].items():
             for bound, beyond in (("minimum", -1), ("maximum", 1)):

@@ -5,9 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arrow::compute::concat_batches;
 use stockscan_configuration::RunSettings;
 use stockscan_engine::{Call, Engine, Error, Result, is_built_in, literal};
-use stockscan_state::{Access, Outcome, Question, Results, Scan, State, new_scan_id};
+use stockscan_state::{Outcome, Question, Results, Scan, State, new_scan_id};
 
 use super::database;
 use crate::{
@@ -135,7 +136,9 @@ pub(crate) fn write(engine: &Engine, state: &State, scan_id: &str, output: &Outp
 
 /// The rows of a scan of the history, if it has them. Nothing is written while the file is open: whoever reads along may take his time.
 fn kept(engine: &Engine, state: &State, scan_id: &str) -> Result<Option<Rows>> {
-    state.with(engine, Access::Read, || state.rows(engine, scan_id)?.map(|query| Rows::of(engine, &query, None)).transpose())
+    let Some(results) = state.results(engine, scan_id)? else { return Ok(None) };
+    let batch = concat_batches(results.schema(), results.batches().unwrap_or_default());
+    Ok(Some(Rows { batch: batch.map_err(stockscan_formats::arrow_error)? }))
 }
 
 /// The units of a scanner's columns, as far as they are not in every trader's head.

@@ -403,8 +403,9 @@ fn reader(body: &Path, format: Format) -> Reader {
 
 /// What cannot be read is the sender's mistake, and the place where it was kept is nobody's business.
 fn of_body(error: Error, body: &Path) -> Error {
+    let path = body.display().to_string();
     let text = match error {
-        Error::Database(text) if !is_ours(&text) => text,
+        Error::Database(text) if !is_ours(&text, &path) => text,
         Error::Invalid(text) => text,
         other => return other,
     };
@@ -415,19 +416,23 @@ fn of_body(error: Error, body: &Path) -> Error {
         .iter()
         .find_map(|kind| text.strip_prefix(kind))
         .unwrap_or(text);
-    let path = body.display().to_string();
     Error::Invalid(
-        [format!(" in file \"{path}\","), format!(" in file \"{path}\""), format!(" file '{path}'"), format!(" file \"{path}\""), path]
-            .iter()
-            .fold(text.to_owned(), |text, named| text.replace(named.as_str(), "")),
+        [
+            format!(" from file \"{path}\""),
+            format!(" in file \"{path}\","),
+            format!(" in file \"{path}\""),
+            format!(" file '{path}'"),
+            format!(" file \"{path}\""),
+            path,
+        ]
+        .iter()
+        .fold(text.to_owned(), |text, named| text.replace(named.as_str(), "")),
     )
 }
 
 /// What says nothing of the body, but of the machine.
-fn is_ours(text: &str) -> bool {
-    let is_of_files = text.starts_with("IO Error") && !text.contains("Parquet") && !text.contains("parquet");
-    is_of_files
-        || ["Out of Memory Error", "FATAL Error", "INTERNAL Error", "Catalog Error", "TransactionContext Error"]
-            .iter()
-            .any(|kind| text.starts_with(kind))
+fn is_ours(text: &str, path: &str) -> bool {
+    let is_of_files = text.starts_with("IO Error") && (!text.contains(path) || text.contains("No space left"));
+    let others = ["Out of Memory Error", "FATAL Error", "INTERNAL Error", "Catalog Error", "TransactionContext Error"];
+    is_of_files || others.iter().any(|kind| text.starts_with(kind))
 }

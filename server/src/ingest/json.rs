@@ -28,6 +28,9 @@ pub(super) fn mistake(body: &Path, is_lines: bool) -> Option<String> {
         if reader.read_until(b'\n', &mut line).ok()? == 0 {
             break;
         }
+        if let Err(error) = std::str::from_utf8(&line) {
+            return Some(format!("line {number}, column {}: expected UTF-8", error.valid_up_to() + 1));
+        }
         if !line.trim_ascii().is_empty()
             && let Err(error) = serde_json::from_slice::<Record>(&line)
         {
