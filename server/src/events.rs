@@ -105,7 +105,10 @@ pub(crate) async fn scanner(
 /// `end` as with scans.
 #[utoipa::path(
     get, path = "/events/alerts", tag = "live",
-    responses((status = 200, description = "Events.", body = String, content_type = "text/event-stream"))
+    responses(
+        (status = 200, description = "Events.", body = String, content_type = "text/event-stream"),
+        (status = 409, description = "There is no rule to follow.", body = Problem, content_type = "application/problem+json"),
+    )
 )]
 pub(crate) async fn alerts(State(app): State<Arc<App>>, Extension(connection): Extension<Connection>) -> Answer<Response> {
     check_enabled(&app)?;

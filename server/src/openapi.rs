@@ -186,8 +186,11 @@ fn with_scanners(document: &Value, app: &App, engine: &Engine, scanners: &[Scann
                     .iter()
                     .filter(|parameter| parameter.name == "cutoff_time" || !OF_TESTS.contains(&parameter.name.as_str()));
                 let own = own.map(|parameter| (parameter.name.clone(), parameter_schema(parameter)));
-                let of_exits = ["exit_time", "hold_sessions", "stop_loss_pct", "target_pct"]
+                let mut of_exits = ["exit_time", "hold_sessions", "stop_loss_pct", "target_pct"]
                     .map(|name| (name.to_owned(), schema["properties"][name].clone()));
+                // Null stands for no limit, and only of these two there may be none.
+                of_exits[0].1["type"] = "string".into();
+                of_exits[1].1["type"] = "integer".into();
                 let values = own.chain(of_exits).map(|(name, one)| (name, json!({"type": "array", "minItems": 1, "items": one})));
                 grid["properties"] = Map::from_iter(values).into();
                 grid["additionalProperties"] = false.into();

@@ -79,6 +79,53 @@ def test_the_output_is_the_same_as_without_a_server(served, arguments, form):
         assert there.stdout == here.stdout
 
 
+def rounded(cell: str) -> str:
+    return f"{float(cell):.12g}" if re.fullmatch(r"-?\d+\.\d+", cell) else cell
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_a_live_scan_is_the_same_as_without_a_server(served, form):
+    words = ["run", "-t", "breakout", "--set", "min_probability_score=0", "--stream", "--interval", "0.5", "--duration", "2", "--format", form, "--quiet"]
+    here, there = scanner(served.alone, *words).stdout, asked(served, *words).stdout
+    assert here.strip(), "nothing was found: the test does not show anything"
+    if form == "json":
+        [here, there] = [json.loads(text) | {"timestamp": None} for text in (here, there)]
+    if form == "csv":
+        # The last digit of a number gets lost where the server makes a message of it.
+        here, there = ([[rounded(cell) for cell in line.split(",")] for line in text.splitlines()] for text in (here, there))
+    # Types and columns as the scanner has them, and one snapshot, as nothing changes.
+    assert there == here
+    words = ["monitor", "-t", "breakout", "--set", "min_probability_score=0", "--interval", "0.5", "--duration", "1"]
+    assert asked(served, *words).stdout == scanner(served.alone, *words).stdout
+
+
+def test_a_live_scan_tells_new_names_as_they_come_and_outlives_its_server(market_folder):
+    with Server(market_folder) as running:
+        words = [SCANNER, "run", "-t", "new_high", "--stream", "--interval", "0.3", "--duration", "20", "--format", "ndjson", "--api-mode", "--url", running.root]
+        follower = subprocess.Popen(words, cwd=market_folder, env=environment(market_folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        first = json.loads(follower.stdout.readline())
+        assert first["type"] == "scan_update" and first["added"] == [row["symbol"] for row in first["results"]]
+        # A later bar moves the time up to which is seen.
+        row = {"symbol": "DEMO0001", "ts": "2025-01-15 15:45:00", "open": 1, "high": 1, "low": 1, "close": 1, "volume": 1}
+        (market_folder / "late.ndjson").write_text(json.dumps(row) + "\n")
+        scanner(market_folder, "ingest", "late.ndjson", "--api-mode", "--url", running.root)
+        second = json.loads(follower.stdout.readline())
+        assert second["data_as_of"] > first["data_as_of"] and second["data_as_of"].endswith("15:46:00")
+        assert set(second["removed"]).isdisjoint(row["symbol"] for row in second["results"])
+        port = running.port
+        assert running.terminate() == 0
+    with Server(market_folder, "--port", port):
+        # It comes back by itself. The same result again is nothing new, and one more bar is.
+        row["ts"] = "2025-01-15 15:50:00"
+        (market_folder / "late.ndjson").write_text(json.dumps(row) + "\n")
+        scanner(market_folder, "ingest", "late.ndjson")
+        third = json.loads(follower.stdout.readline())
+        assert third["data_as_of"].endswith("15:51:00")
+        follower.send_signal(signal.SIGINT)
+        said = follower.communicate(timeout=30)[1]
+        assert follower.returncode == 0 and "shutting down" in said, said
+
+
 def test_files_are_written_as_without_a_server(served):
     asked(served, *RANGE, "--output", "there.parquet")
     scanner(served.alone, *RANGE, "--output", "here.parquet")

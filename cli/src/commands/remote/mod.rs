@@ -119,7 +119,14 @@ pub(crate) fn instead(global: &mut Global, command: &Command, locked: Error) -> 
     }
     global.url = Some(holder.url);
     global.api_mode = true;
-    answer(global, command)
+    answer(global, command).map_err(|error| match error {
+        // Nobody has given that option.
+        Error::Invalid(text) => Error::Invalid(
+            text.replace("with --api-mode: ", "while a server holds the database: ")
+                .replace("leave one of them out", "leave it out, or try again in a moment"),
+        ),
+        other => other,
+    })
 }
 
 /// The server of a database that was last started, and what to say of it.

@@ -185,8 +185,10 @@ pub(super) fn optimize(engine: &Engine, global: &Global, optimize: &Optimize, gr
 
 /// A value to try: a number where it is one to the last digit.
 fn candidate(text: &str) -> Value {
-    match serde_json::from_str::<Value>(text) {
-        Ok(value) if value.is_number() && value.to_string() == text => value,
+    let number = serde_json::from_str::<Value>(text).ok().filter(Value::is_number);
+    let shown = number.as_ref().map(Value::to_string);
+    match number {
+        Some(number) if shown.as_deref() == Some(text) => number,
         _ if text.eq_ignore_ascii_case("null") => Value::Null,
         _ => text.into(),
     }
