@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use stockscan_engine::{Engine, Error, Location, Options, Result, file_version};
@@ -256,7 +256,7 @@ impl Market {
 
     /// Whether another file, or none, has the name of the one that is attached.
     fn is_replaced(&self, inner: &Inner) -> bool {
-        inner.mode != Mode::Closed && self.file.as_deref().and_then(file_id) != inner.attached
+        inner.mode != Mode::Closed && self.file.as_deref().and_then(|file| file_id(file, inner.mode)) != inner.attached
     }
 
     fn close_if_idle(&self) {
@@ -324,19 +324,27 @@ impl Market {
     }
 }
 
-/// What tells a file from another one that has its name later.
-type FileId = (u64, u64);
+/// What tells a file from another one that has its name later: where it is, and as long as nobody here writes to it, its length and the time
+/// of its last change, since it may be written over.
+type FileId = (u64, u64, Option<(u64, SystemTime)>);
+
+fn file_id(path: &Path, mode: Mode) -> Option<FileId> {
+    let metadata = std::fs::metadata(path).ok()?;
+    let content = if mode == Mode::Reading { Some((metadata.len(), metadata.modified().ok()?)) } else { None };
+    let (device, number) = place(&metadata);
+    Some((device, number, content))
+}
 
 #[cfg(unix)]
-fn file_id(path: &Path) -> Option<FileId> {
+fn place(metadata: &std::fs::Metadata) -> (u64, u64) {
     use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+    (metadata.dev(), metadata.ino())
 }
 
 #[cfg(not(unix))]
-fn file_id(path: &Path) -> Option<FileId> {
-    let created = std::fs::metadata(path).ok()?.created().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
-    Some((created.as_secs(), u64::from(created.subsec_nanos())))
+fn place(metadata: &std::fs::Metadata) -> (u64, u64) {
+    let created = metadata.created().ok().and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok()).unwrap_or_default();
+    (created.as_secs(), u64::from(created.subsec_nanos()))
 }
 
 impl Inner {
@@ -368,13 +376,13 @@ impl Inner {
             return Ok(());
         }
         self.mode = Mode::Closed;
-        self.attached = file.and_then(file_id);
         match self.engine.detach() {
             // What was committed stands in the log beside the file, from where the next one takes it.
             Err(error) if error.to_string().contains("CHECKPOINT during DETACH failed") => {}
             other => other?,
         }
         let Some(file) = file else { return Ok(()) };
+        self.attached = file_id(file, mode);
         match mode {
             Mode::Closed => return Ok(()),
             Mode::Reading => self.engine.attach(file)?,

@@ -372,6 +372,7 @@ def test_a_database_that_is_deleted_is_missed(market_folder):
 
 
 def test_a_file_that_is_no_database(market_folder):
+    """Written over in place, while it is in use: as 'cp' does."""
     with Server(market_folder) as server:
         (market_folder / "market.duckdb").write_bytes(b"this is no database" * 1000)
         until(lambda: server.get("/ready").status == 503)
