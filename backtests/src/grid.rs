@@ -10,6 +10,8 @@ pub(crate) const EXITS: [(&str, &str); 5] =
 
 /// Combinations that one grid may have, as the functions see it.
 const MOST_COMBINATIONS: usize = 100_000;
+/// So many samples are worth their time.
+const MOST_SAMPLES: usize = 32;
 /// Sets of exits that one part may have: enough for the scan before them to weigh little.
 const MOST_EXITS: usize = 16;
 
@@ -165,6 +167,29 @@ impl Part {
     }
 }
 
+/// Single combinations in which every value of each parameter is, or of numbers, whose ranges have no gaps, the least and the most.
+pub(crate) fn samples(axes: &[Axis]) -> Vec<Part> {
+    let number = |value: &Value| match value {
+        #[expect(clippy::cast_precision_loss, reason = "only compared")]
+        Value::BigInt(number) => Some(*number as f64),
+        Value::Double(number) => Some(*number),
+        _ => None,
+    };
+    let telling = axes.iter().map(|axis| {
+        let numbers: Vec<(usize, f64)> =
+            axis.values.iter().enumerate().filter_map(|(place, value)| Some((place, number(value)?))).collect();
+        let by_size = |one: &&(usize, f64), other: &&(usize, f64)| one.1.total_cmp(&other.1);
+        let ends = [numbers.iter().min_by(by_size), numbers.iter().max_by(by_size)];
+        let others = (0..axis.values.len()).filter(|place| number(&axis.values[*place]).is_none());
+        others.chain(ends.into_iter().flatten().map(|(place, _)| *place)).collect::<Vec<usize>>()
+    });
+    let telling: Vec<Vec<usize>> = telling.collect();
+    let most = telling.iter().map(Vec::len).max().unwrap_or_default();
+    let part =
+        |turn: usize| Part { places: telling.iter().map(|places| places[turn % places.len()]).map(|place| place..place + 1).collect() };
+    (0..most.min(MOST_SAMPLES)).map(part).collect()
+}
+
 /// A grid in parts that take a while each, and not much longer together than the whole would: each value of a parameter that is scanned for is
 /// a part of its own, thresholds stay together, and so do some sets of exits, which are looked for among the hits of one scan.
 pub(crate) fn parts(axes: &[Axis], is_threshold: impl Fn(&str) -> bool) -> Vec<Part> {
@@ -235,6 +260,21 @@ mod tests {
             let error = read(&texts, Some(sql_type)).expect_err(texts[1]).to_string();
             assert!(error.contains(expected), "{texts:?}: {error}");
         }
+    }
+
+    #[test]
+    fn every_value_that_can_be_wrong_is_in_a_sample() {
+        let axis = |name: &str, values: Vec<Value>| Axis { name: name.to_owned(), values, sql_type: String::new() };
+        let text = |text: &str| Value::Text(text.to_owned());
+        let axes = [
+            axis("number", vec![Value::Double(2.0), Value::Double(-1.0), Value::Null, Value::Double(7.0), Value::Double(3.0)]),
+            axis("clock", vec![text("09:50"), text("25:00")]),
+            axis("count", vec![Value::BigInt(3)]),
+        ];
+        let places: Vec<Vec<usize>> = samples(&axes).iter().map(|part| part.places.iter().map(|places| places.start).collect()).collect();
+        // NULL, the least and the most; each text; the only one.
+        assert_eq!(places, [vec![2, 0, 0], vec![1, 1, 0], vec![3, 0, 0]]);
+        assert!(samples(&axes).iter().all(|part| part.len() == 1));
     }
 
     #[test]

@@ -398,7 +398,7 @@ fn sessions(
         return Ok((first, last));
     }
     Err(match engine.session_range(bars)? {
-        Some(range) => Error::Invalid(format!(
+        Some(range) => Error::NoSession(format!(
             "there is no session from {first} to {last}: the data has {} from {} to {}",
             counted(range.count, "session"),
             range.first,

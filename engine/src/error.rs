@@ -60,6 +60,9 @@ pub enum Error {
     /// A guard refused a value, or the caller's input cannot be used as it is.
     #[error("{0}")]
     Invalid(String),
+    /// The data has no session in the range asked for.
+    #[error("{0}")]
+    NoSession(String),
     /// The relation with the bars is not there.
     #[error("{database} has no relation '{relation}'; make it with 'scanner ingest FILES', or name another one with --source")]
     MissingSource {
@@ -159,6 +162,7 @@ impl Error {
                 | Error::OwnScanners(_)
                 | Error::MissingColumns { .. }
                 | Error::Invalid(_)
+                | Error::NoSession(_)
         )
     }
 
@@ -171,7 +175,8 @@ impl Error {
             | Error::MissingArgument { .. }
             | Error::OwnScanners(_)
             | Error::MissingColumns { .. }
-            | Error::Invalid(_) => "usage",
+            | Error::Invalid(_)
+            | Error::NoSession(_) => "usage",
             Error::MissingSource { .. } | Error::NoDatabase(_) => "missing",
             Error::Locked { .. } => "locked",
             Error::Database(_) if self.is_passing() => "locked",

@@ -103,6 +103,7 @@ impl Format {
                 (Vec<u8> = "application/vnd.apache.arrow.stream"), (Vec<u8> = "application/vnd.apache.parquet"),
                 (Vec<u8> = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"))),
         (status = 304, description = "It is there already: a scan of the past does not change."),
+        (status = 409, description = "Several begin with these letters.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn export(

@@ -121,7 +121,10 @@ pub(crate) async fn scan_id(app: &App, given: &str) -> Answer<String> {
         [] if given == "latest" => Err(Problem::not_found("nothing has been scanned yet that the history would know of")),
         [] => Err(Problem::not_found(format!("the history has no scan '{given}'; GET /scans lists them, and latest is the newest"))),
         [one] => Ok(one.clone()),
-        _ => Err(Problem::of_parameter("id", format!("id must tell one scan from the others: several begin with '{given}'"))),
+        _ => {
+            let detail = format!("id must tell one scan from the others: several begin with '{given}'");
+            Err(Problem { parameter: Some("id".to_owned()), ..Problem::new(StatusCode::CONFLICT, "ambiguous", detail) })
+        }
     }
 }
 
@@ -191,6 +194,7 @@ pub(crate) fn tag(response: &mut Response, etag: &str) {
     responses(
         (status = 200, description = "The scan. One of the command says nothing of what became of its hits.", body = ScanResponse),
         (status = 304, description = "It is there already: a scan of the past does not change."),
+        (status = 409, description = "Several begin with these letters.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn scan(State(app): State<Arc<App>>, Path(id): Path<String>, headers: HeaderMap) -> Answer<Response> {

@@ -43,6 +43,8 @@ use crate::{
 
 /// So many jobs wait at most.
 const LONGEST_LINE: usize = 16;
+/// So many of those that have ended are kept, with their results.
+const KEPT: u32 = 200;
 /// How long a job waits for a database that another process holds.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long others wait for a job to be done before it gives way.
@@ -360,7 +362,13 @@ impl Jobs {
             inner.reserved += 1;
         }
         let record = Record::new(new_job_id(), kind.name(), JsonValue::Object(request.clone()).to_string());
-        let written = self.written(|state, engine| state.insert_job(engine, &record));
+        let written = self.written(|state, engine| {
+            state.insert_job(engine, &record)?;
+            if let Err(error) = state.forget_jobs(engine, KEPT) {
+                tracing::warn!(%error, "jobs that ended long ago could not be forgotten");
+            }
+            Ok(())
+        });
         let mut inner = self.inner();
         inner.reserved -= 1;
         written?;
@@ -753,6 +761,8 @@ pub(crate) struct JobList {
 }
 
 /// List the jobs
+///
+/// Those that wait or run, and the newest 200 of those that have ended.
 #[utoipa::path(get, path = "/jobs", tag = "jobs", params(Which),
     responses(
         (status = 200, description = "The newest first, without their results", body = JobList),

@@ -128,6 +128,7 @@ impl From<Error> for Problem {
             Error::UnknownFunction { .. } => Problem { parameter: Some("scanner_type".to_owned()), ..Problem::not_found(text) },
             Error::UnknownParameter { ref given, .. } => Problem::of_parameter(given, text),
             Error::MissingArgument { ref parameter, .. } => Problem::of_parameter(parameter, text),
+            Error::NoSession(text) => Problem::not_found(text),
             Error::Invalid(text) => match refused_parameter(&text) {
                 Some(parameter) => Problem::of_parameter(&parameter, text),
                 None => Problem::invalid(text),

@@ -249,6 +249,21 @@ impl State {
         self.with(engine, Access::Write, || Ok(engine.connection().execute(&sql, [job_id])? > 0))
     }
 
+    /// Forgets the jobs that have ended, but for so many of the newest. Returns how many.
+    ///
+    /// # Errors
+    /// As [`State::with`].
+    pub fn forget_jobs(&self, engine: &Engine, keep: u32) -> Result<usize> {
+        if !self.exists() {
+            return Ok(0);
+        }
+        let sql = format!(
+            "DELETE FROM {SCHEMA}.jobs WHERE job_id IN (SELECT job.job_id FROM {SCHEMA}.jobs AS job WHERE job.status NOT IN {UNFINISHED} \
+             ORDER BY job.created_at DESC, job.job_id OFFSET ?)"
+        );
+        self.with(engine, Access::Write, || Ok(engine.connection().execute(&sql, [keep])?))
+    }
+
     /// Marks the jobs that ended with the process that did them: every one that has not ended, as seen by a process that begins.
     /// Returns how many.
     ///

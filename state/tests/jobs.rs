@@ -93,3 +93,20 @@ fn what_ended_with_its_process_is_marked_and_what_had_ended_is_kept() -> Outcome
     assert!(jobs[0].created_at >= jobs[1].created_at, "the newest first");
     Ok(())
 }
+
+#[test]
+fn of_jobs_that_have_ended_the_newest_are_kept() -> Outcome {
+    let (_folder, state, engine) = new_state()?;
+    // The oldest of all still runs, which one that only goes by age would forget.
+    let running = inserted(&state, &engine, "optimize")?;
+    let ended = (0..4).map(|_| inserted(&state, &engine, "backtest")).collect::<Outcome<Vec<String>>>()?;
+    for id in &ended {
+        state.update_job(&engine, id, &JobChange::Cancelled, Timestamp::now())?;
+    }
+    assert_eq!(state.forget_jobs(&engine, 3)?, 1);
+    assert_eq!(state.forget_jobs(&engine, 3)?, 0);
+    let (_, left) = state.jobs(&engine, &JobFilter::default(), 10, 0)?;
+    let left: Vec<&str> = left.iter().map(|job| job.job_id.as_str()).collect();
+    assert_eq!(left, [&ended[3], &ended[2], &ended[1], &running]);
+    Ok(())
+}

@@ -57,16 +57,27 @@ class Server(served.Server):
             time.sleep(0.01)
 
 
+def about(document):
+    """The same but for the last digits of sums, which depend on the order in which threads are done."""
+    if isinstance(document, dict):
+        return {name: about(value) for name, value in document.items()}
+    if isinstance(document, list):
+        return [about(value) for value in document]
+    return pytest.approx(document, rel=1e-9, abs=1e-9) if isinstance(document, float) else document
+
+
 def rows_of_command(folder, *arguments):
     return json.loads(served.scanner(folder, *arguments, "--format", "json", "--quiet").stdout)
 
 
 @pytest.fixture(scope="module")
 def market(tmp_path_factory):
-    """A folder with a demo market, and a scanner of the user's in it that fails with any price."""
+    """A folder with a demo market, and in it scanners of the user's that fail, or never end."""
     folder = tmp_path_factory.mktemp("jobs")
     with connect(folder / "market.duckdb") as connection:
         connection.execute("CREATE TABLE bars AS FROM demo_bars(symbols := 40, sessions := 60)")
+        endless = "(SELECT count(*) FROM range(1000000000000000) AS number (x) WHERE hash(number.x) % 2 = 0) > 0"
+        connection.execute(FINDS_ALL.format(name="endless", condition=endless))
         connection.execute(FINDS_ALL.format(name="failing", condition="CAST('price ' || session.price AS DOUBLE) > 0"))
     return folder
 
@@ -100,14 +111,14 @@ def test_a_backtest_is_what_the_command_says(server, market):
     result = job["result"]
     (summary,) = rows_of_command(market, "backtest", *AS_OPTIONS)
     # A wrong version that forgets a value, such as the costs or the parameter of the scanner, has other numbers.
-    assert result["summary"] == summary and summary["trades"] > 20
-    assert result["daily"] == rows_of_command(market, "backtest", *AS_OPTIONS, "--daily")
-    assert result["trades"] == rows_of_command(market, "backtest", *AS_OPTIONS, "--trades")
-    assert result["by"] == rows_of_command(market, "backtest", *AS_OPTIONS, "--by", "weekday")
+    assert result["summary"] == about(summary) and summary["trades"] > 20
+    assert result["daily"] == about(rows_of_command(market, "backtest", *AS_OPTIONS, "--daily"))
+    assert result["trades"] == about(rows_of_command(market, "backtest", *AS_OPTIONS, "--trades"))
+    assert result["by"] == about(rows_of_command(market, "backtest", *AS_OPTIONS, "--by", "weekday"))
     assert (result["scanner_type"], result["start_date"], result["end_date"]) == ("breakout", summary["first_date"], summary["last_date"])
     assert result["remarks"] == [f"no dates given: all sessions in the data, {summary['first_date']} to {summary['last_date']}"]
     # What is offered to be pasted is what was run.
-    assert rows_of_command(market, "sql", result["sql"]) == [summary]
+    assert rows_of_command(market, "sql", result["sql"]) == about([summary])
     # Asked for again, it is the same document; alone, the result.
     assert server.job(job["job_id"]) == job
     assert server.ask("GET", f"/jobs/{job['job_id']}/result")[2] == result
@@ -166,7 +177,7 @@ def test_an_optimisation_is_what_the_command_says(server, market):
     options = [option for option in AS_OPTIONS if option not in ("--target", "3")]
     options.insert(options.index("--cost-bps") + 1, "3")
     grid = ["--grid", "breakout_volume_ratio=1,1.5,2", "--grid", "target_pct=2,NULL", "--folds", "3", "--min-trades", "5"]
-    assert result["results"] == rows_of_command(market, "optimize", *options, *grid)
+    assert result["results"] == about(rows_of_command(market, "optimize", *options, *grid))
     assert (result["combinations"], result["combinations_tested"], len(result["results"])) == (6, 6, 6)
     assert result["objective"] == "sharpe"
     # The best is the first of those that may be chosen, and its numbers are those of its backtest.
@@ -179,9 +190,9 @@ def test_an_optimisation_is_what_the_command_says(server, market):
         assert result["results"][0][name] == pytest.approx(backtest[name]), name
     assert [fold["fold"] for fold in result["walk_forward"]] == [2, 3]
     assert {row["parameter"] for row in result["parameters"]} == {"breakout_volume_ratio", "target_pct"}
-    assert rows_of_command(market, "sql", result["sql"]) == result["results"]
+    assert rows_of_command(market, "sql", result["sql"]) == about(result["results"])
     few = server.submit("/optimize", asked | {"top": 2}, wait=30)
-    assert server.until(few["job_id"], "done")["result"]["results"] == result["results"][:2]
+    assert server.until(few["job_id"], "done")["result"]["results"] == about(result["results"][:2])
 
 
 def test_progress_grows_and_a_cancelled_job_makes_room_at_once(start):
@@ -201,13 +212,9 @@ def test_progress_grows_and_a_cancelled_job_makes_room_at_once(start):
     assert (listed["running"], listed["queued"]) == (1, 1)
     assert server.ask("GET", "/health")[2]["running"] == 0, "jobs take nothing from those who scan"
 
-    began = time.monotonic()
     status, _, cancelled = server.ask("DELETE", f"/jobs/{long['job_id']}")
-    took = time.monotonic() - began
     assert (status, cancelled["status"]) == (200, "cancelled"), cancelled
     assert server.until(next_one["job_id"], "done")["started_at"] >= cancelled["finished_at"]
-    # What was left of the job is at least twenty times what was done of it in the parts that were seen.
-    assert took < 2, "the query was not stopped, or only between two parts"
     assert server.job(long["job_id"])["status"] == "cancelled"
     assert server.ask("GET", f"/jobs/{long['job_id']}/result")[0] == 409
 
@@ -215,6 +222,43 @@ def test_progress_grows_and_a_cancelled_job_makes_room_at_once(start):
     status, _, problem = server.ask("GET", f"/jobs/{long['job_id']}")
     assert status == 404 and long["job_id"] in problem["detail"]
     assert server.ask("DELETE", f"/jobs/{long['job_id']}")[0] == 404
+
+
+def test_cancelling_ends_a_query_that_would_not_end(start):
+    """One that is stopped between two statements only would go on, and the answer would say so."""
+    server = start()
+    endless = server.submit("/backtest", {"scanner_type": "endless"}, wait=1)
+    assert endless["status"] == "running"
+    status, _, cancelled = server.ask("DELETE", f"/jobs/{endless['job_id']}")
+    assert (status, cancelled["status"], cancelled["error"] if "error" in cancelled else None) == (200, "cancelled", None)
+    assert server.submit("/backtest", TRADING, wait=30)["status"] == "done"
+
+
+def test_the_time_allowed_ends_a_query_that_would_not_end(start):
+    server = start("--job-timeout", "1")
+    job = server.submit("/backtest", {"scanner_type": "endless"}, wait=30)
+    assert (job["status"], job["error"]["error"]) == ("failed", "timeout"), job
+    assert "stopped after 1 s" in job["error"]["detail"]
+
+
+def test_a_job_gives_way_to_bars_that_come_in(start):
+    """They need the file open to be written, which it cannot become while somebody reads; the job begins again, beside them, and is right."""
+    server = start()
+    asked = TRADING | {"start_date": "2025-01-06"}
+    before = server.submit("/backtest", asked, wait=30)["result"]
+    long = server.submit("/optimize", LONG)
+    server.until(long["job_id"], "running")
+    bar = {"symbol": "NEW", "ts": "2024-01-02 09:15:00", "open": 10, "high": 11, "low": 9, "close": 10, "volume": 5}
+    for minute in range(15, 18):
+        bars = json.dumps(bar | {"ts": f"2024-01-02 09:{minute}:00"})
+        answer = server.request("POST", "/ingest/bars", body=bars, headers={"Content-Type": "application/x-ndjson"})
+        assert answer.status == 200, answer.text
+    assert server.job(long["job_id"])["status"] == "running"
+    server.ask("DELETE", f"/jobs/{long['job_id']}")
+    after = server.submit("/backtest", asked, wait=30)["result"]
+    assert after["summary"] == about(before["summary"]), "the new bars are of another time"
+    stored = rows_of_command(server.folder, "sql", "SELECT count(*) AS bars FROM bars WHERE symbol = 'NEW'")
+    assert stored == [{"bars": 3}]
 
 
 def test_a_job_that_waits_is_cancelled_without_having_run(start):
@@ -238,7 +282,7 @@ def test_nothing_that_was_acknowledged_is_missing_after_a_kill(start):
         assert server.job(job["job_id"])["status"] == "interrupted"
     assert [job["job_id"] for job in server.ask("GET", "/jobs?status=interrupted")[2]["jobs"]] == [waiting["job_id"], running["job_id"]]
     again = server.submit("/backtest", TRADING, wait=30)
-    assert again["result"] == done["result"]
+    assert again["result"] == about(done["result"])
 
 
 def test_an_orderly_end_does_not_wait_for_a_job(start):
@@ -272,7 +316,7 @@ def test_many_at_once_are_all_done(start):
     ids = {document["job_id"] for document in documents}
     assert len(ids) == 8
     results = [server.until(job_id, "done")["result"] for job_id in ids]
-    assert all(result == results[0] for result in results)
+    assert all(result == about(results[0]) for result in results)
 
 
 BAD = [
@@ -290,7 +334,7 @@ BAD = [
     ("/backtest", {"start_date": "soon"}, 400, "start_date", "soon"),
     ("/backtest", {"start_date": "2025-02-30"}, 400, "start_date", "2025-02-30"),
     ("/backtest", {"start_date": "2025-01-15", "end_date": "2025-01-10"}, 400, None, "start_date"),
-    ("/backtest", {"start_date": "1999-01-01", "end_date": "1999-12-31"}, 400, None, "there is no session from 1999-01-01"),
+    ("/backtest", {"start_date": "1999-01-01", "end_date": "1999-12-31"}, 404, None, "there is no session from 1999-01-01"),
     ("/backtest", {"cutoff_time": "25:00"}, 400, "cutoff_time", "a time of day such as 09:50"),
     ("/backtest", {"exit_time": "noon"}, 400, "exit_time", "a time of day such as 09:50"),
     ("/backtest", {"hold_sessions": 251}, 400, "hold_sessions", "between 0 and 250"),
@@ -315,7 +359,8 @@ BAD = [
     ("/optimize", {"grid": {"min_price": [1, "cheap"]}}, 400, None, "grid.min_price: 'cheap'"),
     ("/optimize", {"grid": {"min_price": [[1]]}}, 400, None, "grid.min_price: [1]"),
     ("/optimize", {"grid": {"min_prise": [1]}}, 400, "min_prise", "did you mean 'min_price'"),
-    ("/optimize", {"grid": {"max_price": [-1, 100]}}, 400, "max_price", "must be"),
+    ("/optimize", {"grid": {"max_price": [100, -1, 200]}}, 400, "max_price", "must be"),
+    ("/optimize", {"grid": {"max_price": [100, 200], "exit_time": ["12:00", "15:00", "noon"]}}, 400, "exit_time", "00:00 and 24:00"),
     ("/optimize", {"grid": {"source": ["/etc/passwd"]}}, 400, None, "source"),
     ("/optimize", {"grid": {"stop_loss_pct": [1, 2]}}, 400, None, "stop_loss_pct is given with stop_loss_pct and with grid"),
     ("/optimize", {"grid": {"min_price": [1, 2]}}, 400, None, "min_price is given with config.min_price and with grid"),
@@ -363,7 +408,7 @@ def test_bad_questions_about_jobs(server, method, path, expected, words):
 def test_a_scanner_with_a_mistake_fails_with_its_error_and_without_a_path(server, market):
     job = server.submit("/backtest", {"scanner_type": "failing"}, wait=30)
     assert (job["status"], job["error"]["error"]) == ("failed", "invalid"), job
-    assert "scan_failing" in job["error"]["detail"] and "price 1" in job["error"]["detail"], job["error"]
+    assert "scan_failing" in job["error"]["detail"] and "'price " in job["error"]["detail"], job["error"]
     assert str(market) not in json.dumps(job) and "SELECT" not in job["error"]["detail"]
     assert "result" not in job
     # And the next one is done.
@@ -438,9 +483,10 @@ def test_the_ranges_in_the_description_are_those_of_the_functions(server):
                     beyond_limit = limit + beyond
                 else:
                     beyond_limit = limit + beyond if "integer" in str(about["type"]) else limit + beyond * abs(limit) * 0.5 if limit else -0.5
-                status, _, answer = server.ask("POST", f"{path}?wait=30", asked | {field: limit})
+                status, _, answer = server.ask("POST", f"{path}?wait=0", asked | {field: limit})
                 assert status in (200, 202), (path, field, limit, answer)
-                status, _, answer = server.ask("POST", f"{path}?wait=30", asked | {field: beyond_limit})
+                server.ask("DELETE", f"/jobs/{answer['job_id']}")
+                status, _, answer = server.ask("POST", f"{path}?wait=0", asked | {field: beyond_limit})
                 assert status == 400, (path, field, beyond_limit, answer)
                 checked += 1
     assert checked >= 25

@@ -526,16 +526,16 @@ def test_a_server_watches_so_many_different_scans_and_no_more(market):
         bars(server, "2025-01-15 09:15", A=101)
         clients = [stack.enter_context(Socket(server)) for _ in range(17)]
         for number, client in enumerate(clients[:16]):
-            for level in range(16):
-                client.say("subscribe", scanner_type="above", config={"level": 16 * number + level}, interval_seconds=3600)
-            for level in range(16):
+            for price in range(16):
+                client.say("subscribe", scanner_type="breakout", config={"min_price": 16 * number + price}, interval_seconds=3600)
+            for price in range(16):
                 assert client.hear("subscribed", "error")["type"] == "subscribed"
-        problem = clients[16].subscribe(config={"level": -1}, interval_seconds=3600)
+        problem = clients[16].subscribe("breakout", config={"min_price": 999}, interval_seconds=3600)
         assert (problem["type"], problem["status"], problem["error"]) == ("error", 503, "busy") and problem["retry_after"] > 0
-        assert clients[16].subscribe(config={"level": 7}, interval_seconds=3600)["type"] == "subscribed", "that is none more"
+        assert clients[16].subscribe("breakout", config={"min_price": 7}, interval_seconds=3600)["type"] == "subscribed", "that is none more"
         clients[0].connection.close()
         # Those of who has left make room.
-        until(lambda: clients[16].subscribe(config={"level": -1}, interval_seconds=3600)["type"] == "subscribed")
+        until(lambda: clients[16].subscribe("breakout", config={"min_price": 999}, interval_seconds=3600)["type"] == "subscribed")
 
 
 def test_a_websocket_is_one_of_the_connections_that_may_be_open(market):
