@@ -40,6 +40,8 @@ pub(crate) struct Documented {
     pub(crate) parameters: Vec<Parameter>,
     /// What the configuration says of them.
     pub(crate) settings: BTreeMap<String, Setting>,
+    /// Whether it is built in, so that nothing can change in it.
+    pub(crate) is_fixed: bool,
 }
 
 /// What the handlers of requests share.
@@ -119,7 +121,7 @@ impl App {
         }
         let parameters = engine.scanner_parameters(scanner)?;
         let settings = self.configuration().scanner_settings(engine, scanner)?;
-        let found = Arc::new(Documented { parameters, settings });
+        let found = Arc::new(Documented { parameters, settings, is_fixed });
         if is_fixed {
             known().insert(function.to_owned(), Arc::clone(&found));
         }

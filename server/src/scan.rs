@@ -22,7 +22,7 @@ use stockscan_state::{MOST_ROWS, Results, new_scan_id};
 use utoipa::ToSchema;
 
 use crate::{
-    app::App,
+    app::{App, Documented},
     body::Body as JsonBody,
     cache::{Cache, Kept},
     given, history,
@@ -126,7 +126,8 @@ impl ScanRequest {
     pub(crate) fn prepare(&self, app: &App, engine: &Engine) -> Result<Prepared> {
         let function = engine.scanner_function(&self.scanner_type)?;
         let scanner = function.strip_prefix("scan_").unwrap_or(&function).to_owned();
-        let arguments = self.arguments(app, engine, &function, &scanner)?;
+        let documented = app.documented(engine, &function, &scanner)?;
+        let arguments = self.given(app, engine, &function, &documented)?;
         let (start, end) = self.sessions(engine, &arguments)?;
         let text = |value: &str| Argument::Value(Value::Text(value.to_owned()));
         let mut days = vec![("scan_date".to_owned(), text(&start))];
@@ -134,19 +135,22 @@ impl ScanRequest {
             days.push(("end_date".to_owned(), text(&end)));
         }
         let call = engine.call(&function, &[days, arguments].concat())?;
-        let is_built_in = stockscan_engine::is_built_in(&function) && !engine.hides_built_in(&function)?;
-        let data_version = if is_built_in { app.market.version_seen(engine)? } else { None };
+        let data_version = if documented.is_fixed { app.market.version_seen(engine)? } else { None };
         let query = self.with_outcomes(app, engine, &call, (&start, &end))?;
         Ok(Prepared { settings: app.configuration().run_settings(&scanner), call, end, query, data_version })
     }
 
     /// What the configuration says, and over it the request.
     pub(crate) fn arguments(&self, app: &App, engine: &Engine, function: &str, scanner: &str) -> Result<Vec<(String, Argument)>> {
+        self.given(app, engine, function, &*app.documented(engine, function, scanner)?)
+    }
+
+    fn given(&self, app: &App, engine: &Engine, function: &str, documented: &Documented) -> Result<Vec<(String, Argument)>> {
         let signature = engine.signature(function)?;
         let takes = |name: &str| signature.parameters.iter().any(|(parameter, _)| parameter == name);
         let mut arguments: Vec<(String, Argument)> = Vec::new();
         let mut set = |name: &str, value: Value| arguments.push((name.to_owned(), Argument::Value(value)));
-        for (name, setting) in app.documented(engine, function, scanner)?.settings.iter() {
+        for (name, setting) in &documented.settings {
             if takes(name) {
                 set(name, value_of_json(&setting.value));
             }
@@ -158,7 +162,7 @@ impl ScanRequest {
             }
         }
         if let Some(config) = &self.config {
-            let mistakes = stockscan_configuration::parameter_mistakes(&app.documented(engine, function, scanner)?.parameters, config);
+            let mistakes = stockscan_configuration::parameter_mistakes(&documented.parameters, config);
             if !mistakes.is_empty() {
                 return Err(Error::Invalid(mistakes.into_iter().map(|(_, mistake)| mistake).collect::<Vec<_>>().join("; ")));
             }
