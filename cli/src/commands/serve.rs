@@ -85,7 +85,8 @@ fn log(global: &Global, serve: &Serve) {
         _ => "info",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(format!("stockscan_server={usual},warn")));
-    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // Whoever reads the log may leave; to say so on the same standard error would be a panic.
+    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).log_internal_errors(false);
     // It may be there already in a test.
     let _ = match serve.log_format {
         LogFormat::Text => lines.with_ansi(console::colors_enabled_stderr()).try_init(),
