@@ -77,7 +77,6 @@ pub(crate) fn run(global: &Global, backtest: &Backtest) -> Result<()> {
     if backtest.sql {
         return Ok(writeln!(io::stdout(), "{}", Test::sql(call))?);
     }
-    announce(global, &test);
     report(&engine, global, backtest, &test, Instant::now(), |call| Ok(call.query()))
 }
 
@@ -96,6 +95,7 @@ pub(crate) fn report(
     let drawing = backtest.plot.as_deref().map(plots::Drawing::create).transpose()?;
     let is_for_people = output::format(&backtest.output)? == Format::Table;
     let deadline = seconds(backtest.timeout);
+    announce(global, test);
     if rows.function == "backtest_summary" {
         let summary = progress::shown(engine, global, "testing", || Rows::of(engine, &found(&call)?, deadline))?;
         if is_for_people {

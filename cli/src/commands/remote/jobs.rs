@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     arguments::{Backtest, Global, Optimize, Trading},
-    commands::{backtest as backtest_here, counted, optimize as optimize_here, say, trading},
+    commands::{
+        backtest as backtest_here, counted, optimize as optimize_here, say,
+        trading::{self, announce},
+    },
     output, progress,
 };
 
@@ -50,15 +53,13 @@ impl Job {
     fn test(&self, engine: &Engine, global: &Global, given: &Trading, command: &'static str) -> Result<Test> {
         let bar_minutes = u32::try_from(self.count("bar_minutes")).ok().filter(|minutes| *minutes > 0).unwrap_or(global.bar_minutes);
         let trading = stockscan_backtests::Trading { bar_minutes, ..trading::trading(engine, global, given)? };
-        Test::elsewhere(engine, &global.configuration, trading, command, (self.text("start_date"), self.text("end_date")))
-    }
-
-    /// What the server has to say before the numbers.
-    fn announce(&self, global: &Global) {
-        let remarks = self.document.pointer("/result/remarks").and_then(Value::as_array);
-        for remark in remarks.into_iter().flatten().filter_map(Value::as_str).filter(|_| !global.quiet) {
-            say(&remark.replace("no start_date given", "no --start-date given").replace("no end_date given", "no --end-date given"));
-        }
+        let mut test = Test::elsewhere(engine, &global.configuration, trading, command, (self.text("start_date"), self.text("end_date")))?;
+        // What the server has to say before the numbers, in the words of options.
+        let remarks = self.document.pointer("/result/remarks").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let as_options =
+            |text: &str| text.replace("no start_date given", "no --start-date given").replace("no end_date given", "no --end-date given");
+        test.remarks = remarks.map(as_options).collect();
+        Ok(test)
     }
 }
 
@@ -77,7 +78,6 @@ pub(super) fn backtest(global: &Global, backtest: &Backtest) -> Result<()> {
     let asked = request::backtest(&engine, global, backtest)?.into_value();
     let job = run(&server, &engine, global, "/backtest", asked, backtest.timeout)?;
     let test = job.test(&engine, global, &backtest.trading, "backtest")?;
-    job.announce(global);
     backtest_here::report(&engine, global, backtest, &test, started, |call: &Call| {
         let name = match call.function.as_str() {
             "backtest" => "trades",
@@ -106,7 +106,7 @@ pub(super) fn optimize(global: &Global, optimize: &Optimize) -> Result<()> {
     let asked = request::optimize(&engine, global, optimize, &search.grid)?.into_value();
     let mut job = run(&server, &engine, global, "/optimize", asked, optimize.timeout)?;
     let test = job.test(&engine, global, &optimize.trading, "optimize")?;
-    job.announce(global);
+    announce(global, &test);
     let mut grid = Optimization::new(&engine, test, search)?;
     // Tables without rows, for their columns.
     grid.prepare(&[], None)?;
