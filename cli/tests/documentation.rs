@@ -86,6 +86,21 @@ fn sql_blocks_run_as_scripts_in_order_in_an_empty_database() -> Outcome {
     Ok(())
 }
 
+/// An example of `scanner serve` as a script that starts it, at a free port in place of the usual one or the one it names, and ends it once it serves.
+fn served(example: &str) -> String {
+    let words: Vec<&str> = example.split(' ').collect();
+    let port = words.iter().position(|word| *word == "--port");
+    let kept: Vec<&str> =
+        words.iter().enumerate().filter(|(at, _)| port.is_none_or(|port| *at != port && *at != port + 1)).map(|(_, word)| *word).collect();
+    format!(
+        "{} --port 0 >served.log 2>&1 & server=$!
+        until grep -q ' at http://' served.log; do kill -0 $server || {{ cat served.log; exit 1; }}; sleep 0.1; done
+        kill $server
+        wait $server",
+        kept.join(" ")
+    )
+}
+
 /// The commands that the help lists.
 fn commands(help: &str) -> Vec<String> {
     let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
@@ -109,6 +124,7 @@ fn examples_in_the_help_run() -> Outcome {
         scanner sql \"CREATE TABLE raw_prices AS SELECT symbol, ts AS timestamp, open, high, low, close, volume FROM bars LIMIT 1000;
             CREATE TABLE daily AS SELECT symbol, date, 1.0 AS open, 1.0 AS high, 1.0 AS low, 1.0 AS close, 1 AS volume
             FROM (SELECT DISTINCT symbol, CAST(ts AS DATE) AS date FROM bars)\"
+        scanner -q key add reader >reader.key
         echo '{\"alerts\": {\"morning\": {\"scanner_type\": \"breakout\"}}}' > scanner_config.json";
     assert_success(&shell(prepare, folder.path())?, "preparing");
     let mut count = 0;
@@ -121,7 +137,8 @@ fn examples_in_the_help_run() -> Outcome {
         let examples: Vec<&str> = text.lines().map(str::trim).filter(|line| line.starts_with("scanner ")).collect();
         assert!(!examples.is_empty(), "scanner {command} --help has an example");
         for example in examples {
-            assert_success(&shell(example, folder.path())?, example);
+            let script = if command == "serve" { served(example) } else { example.to_owned() };
+            assert_success(&shell(&script, folder.path())?, example);
             count += 1;
         }
     }
