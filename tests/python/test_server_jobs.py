@@ -203,7 +203,7 @@ def test_progress_grows_and_a_cancelled_job_makes_room_at_once(start):
     next_one = server.submit("/backtest", TRADING)
     seen = [server.until(long["job_id"], "running")["progress"]]
     while len(set(seen)) < 4 or seen[-1] < 0.06:
-        seen.append(server.job(long["job_id"])["progress"])
+        seen.append(server.until(long["job_id"], "running")["progress"])
         time.sleep(0.05)
     assert seen == sorted(seen) and 0 <= seen[0] and seen[-1] < 0.9, seen
     assert server.job(next_one["job_id"])["status"] == "queued"
