@@ -149,9 +149,12 @@ pub fn parameter_schema(parameter: &Parameter) -> Value {
         Some(kind) => set("type", kind.into()),
         None => set("type", json!(["number", "string", "boolean", "array", "null"])),
     };
-    for (key, limit) in [("minimum", parameter.minimum), ("maximum", parameter.maximum)] {
-        if let Some(limit) = limit {
-            set(key, plain(limit));
+    // Whole numbers are BIGINT where nothing says less.
+    let of_type = |limit: i64| (kind == Some("integer")).then(|| limit.into());
+    let limits = [("minimum", parameter.minimum, of_type(i64::MIN)), ("maximum", parameter.maximum, of_type(i64::MAX))];
+    for (key, limit, of_type) in limits {
+        if let Some(limit) = limit.map(plain).or(of_type) {
+            set(key, limit);
         }
     }
     if let Some(choices) = &parameter.choices {

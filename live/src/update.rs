@@ -140,3 +140,20 @@ pub fn symbols(results: &RecordBatch) -> Result<Vec<String>> {
         ArrayFormatter::try_new(column.as_ref(), &FormatOptions::default()).map_err(|error| Error::Database(error.to_string()))?;
     Ok((0..column.len()).map(|row| formatter.value(row).to_string()).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Float64Array, RecordBatch};
+
+    #[test]
+    fn numbers_are_those_of_the_scan_to_the_last_digit() {
+        // Numbers that a reader which rounds twice reads as their neighbours.
+        let numbers = [41.404_013_000_000_006, 2.002_355_712_603_076_7, 9.355_003_212_010_14e22, 0.1 + 0.2];
+        let column: ArrayRef = Arc::new(Float64Array::from(numbers.to_vec()));
+        let batch = RecordBatch::try_from_iter([("value", column)]).unwrap();
+        let found: Vec<f64> = super::rows(&batch).unwrap().iter().map(|row| row["value"].as_f64().unwrap()).collect();
+        assert_eq!(found, numbers);
+    }
+}

@@ -5,11 +5,12 @@ import re
 import schemathesis
 from schemathesis.core.failures import Failure
 
-# Each value can be by itself, but not beside another one, not with bars of this length, or not with the bars that there are.
+# Each value can be by itself, but not beside another one, not with bars of this length, or not with the bars that there are; and an expression is
+# more than a schema can tell.
 TOGETHER = re.compile(
     r"must (not )?be given beside|must not be after|must not exceed |is earlier than any bar|expected one of them$"
     r"|there is no bar (of|in) those|the database has no bars that can be scanned|must tell one scan from the others"
-    r"|there are more than|combinations"
+    r"|there are more than|combinations|^optimize: objective "
 )
 # What stands in lines of bars, and in statements, is no matter of a schema, nor which names the queries of events may have.
 OF_CONTENT = ("/ingest/bars", "/query", "/events/scanner/{type}")

@@ -72,6 +72,11 @@ expected-statuses = ["2xx", "3xx", "400", "401", "403", "404", "409", "422", "42
 [checks.negative_data_rejection]
 expected-statuses = ["400", "401", "403", "404", "405", "406", "409", "413", "415", "422", "429"]
 
+# To delete a job that runs is to cancel it: it is still there, and what ended just before that is done. A forgotten one is test_server_jobs' matter.
+[[operations]]
+include-path-regex = "/jobs/"
+checks.use_after_free.enabled = false
+
 [generation]
 deterministic = true
 database = "none"

@@ -362,7 +362,7 @@ def test_what_is_not_there_is_said(folder):
             server.scan(config={"min_volume": volume})
         first = [scan["scan_id"][0] for scan in server.json("/scans")["scans"]]
         twice = next(letter for letter in first if first.count(letter) > 1)
-        assert problem(server.get(f"/scan/{twice}"), 400)["parameter"] == "id"
+        assert problem(server.get(f"/scan/{twice}"), 409)["parameter"] == "id"
         assert problem(server.get("/scan/00000000-0000-0000-0000-000000000000"), 404)["error"] == "not_found"
 
 
