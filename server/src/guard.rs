@@ -21,6 +21,7 @@ use uuid::Uuid;
 use crate::{
     app::App,
     auth::{Client, Role},
+    dashboard,
     problem::{Answer, Problem, Told},
     router::PREFIX,
 };
@@ -114,13 +115,14 @@ pub(crate) async fn admit(
 
 fn admitted(app: &App, peer: IpAddr, request: &Request) -> Answer<Client> {
     let path = request.uri().path().strip_prefix(PREFIX).unwrap_or_default();
+    let is_open = is_description(path) || dashboard::is_asked_for(request.method(), request.uri().path());
     // Those who look after the server have no key; so has no browser that is about to ask with one.
     if matches!(path, "/health" | "/ready") || request.method() == Method::OPTIONS {
         return Ok(Client { name: peer.to_string(), role: Role::Ingest });
     }
     let outcome = match app.keys.client(request.headers(), peer) {
-        // Whoever looks for how to ask has no key yet, and sees nothing of what is in the database.
-        Err(problem) if problem.status == 401 && is_description(path) && !is_key_given(request.headers()) => {
+        // Whoever looks for how to ask, or begins with the dashboard, has no key yet, and sees nothing of what is in the database.
+        Err(problem) if problem.status == 401 && is_open && !is_key_given(request.headers()) => {
             Ok(Client { name: peer.to_string(), role: Role::Ingest })
         }
         outcome => outcome,
@@ -128,7 +130,7 @@ fn admitted(app: &App, peer: IpAddr, request: &Request) -> Answer<Client> {
     // Wrong keys count as well, so that nobody can try many.
     app.limits.check(&outcome.as_ref().map_or_else(|_| peer.to_string(), |client| client.name.clone()))?;
     let client = outcome?;
-    if !is_description(path) {
+    if !is_open {
         client.needs(if path.starts_with("/ingest/") { Role::Ingest } else { Role::Read })?;
     }
     let is_upgrade = request.headers().contains_key(header::UPGRADE);

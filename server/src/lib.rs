@@ -10,6 +10,7 @@ mod bars;
 mod body;
 mod cache;
 mod catalogue;
+mod dashboard;
 mod events;
 mod export;
 mod given;

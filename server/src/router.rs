@@ -21,7 +21,7 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    alerts, app::App, backtest, bars, catalogue, events, export, guard, health, history, ingest, jobs, openapi, optimize, problem::Problem,
+    alerts, app::App, backtest, bars, catalogue, dashboard, events, export, guard, health, history, ingest, jobs, openapi, optimize, problem::Problem,
     query, scan, socket, statistics,
 };
 
@@ -99,6 +99,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route(&format!("{PREFIX}/docs"), get(openapi::docs))
         .route(&format!("{PREFIX}/docs/"), get(openapi::page))
         .route(&format!("{PREFIX}/docs/{{*path}}"), get(openapi::file))
+        .merge(dashboard::routes())
         .fallback(|| async { Problem::not_found(format!("there is no such path; {PREFIX}/docs lists all")) })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", format!("not with this method; {PREFIX}/docs lists all"))

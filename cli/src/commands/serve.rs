@@ -48,7 +48,8 @@ pub(crate) fn run(global: &Global, serve: &Serve) -> Result<()> {
     stockscan_server::serve(options, |address| {
         if !global.quiet {
             say!(
-                "serving {} at http://{address}{PREFIX}, described at http://{address}{PREFIX}/docs; Ctrl-C ends it",
+                "serving {}: dashboard at http://{address}/, interface at http://{address}{PREFIX}, described at http://{address}{PREFIX}/docs; \
+                 Ctrl-C ends it",
                 database(global).display()
             );
         }
