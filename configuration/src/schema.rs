@@ -26,6 +26,10 @@ pub struct Key {
     pub meaning: String,
     /// `server` or `dashboard` if it acts only there.
     pub acts_in: Option<String>,
+    /// Whether a server reads it only when it starts.
+    pub needs_restart: bool,
+    /// The JSON Schema of its value.
+    pub schema: Value,
 }
 
 /// Every key of the sections that every configuration has, but for the rules of `alerts`.
@@ -43,6 +47,8 @@ pub fn keys() -> Vec<Key> {
                 allowed: allowed(property),
                 meaning: property["description"].as_str().unwrap_or_default().to_owned(),
                 acts_in: acts_in.map(str::to_owned),
+                needs_restart: property["x-needs-restart"] == true,
+                schema: property.clone(),
             });
         }
     }

@@ -12,6 +12,7 @@ mod cache;
 mod catalogue;
 mod dashboard;
 mod events;
+mod explain;
 mod export;
 mod given;
 mod guard;

@@ -21,7 +21,7 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    alerts, app::App, backtest, bars, catalogue, dashboard, events, export, guard, health, history, ingest, jobs, openapi, optimize, problem::Problem,
+    alerts, app::App, backtest, bars, catalogue, dashboard, events, explain, export, guard, health, history, ingest, jobs, openapi, optimize, problem::Problem,
     query, scan, socket, statistics,
 };
 
@@ -51,6 +51,7 @@ fn paths(app: &Arc<App>) -> (Router, utoipa::openapi::OpenApi) {
     let inside = OpenApiRouter::new()
         .routes(routes!(scan::scan))
         .routes(routes!(scan::batch_scan))
+        .routes(routes!(explain::explain))
         .routes(routes!(history::scan))
         .routes(routes!(history::scans))
         .routes(routes!(export::export))
@@ -59,6 +60,7 @@ fn paths(app: &Arc<App>) -> (Router, utoipa::openapi::OpenApi) {
         .routes(routes!(catalogue::scanner_types))
         .routes(routes!(catalogue::time_windows))
         .routes(routes!(catalogue::symbols))
+        .routes(routes!(catalogue::sessions))
         .routes(routes!(catalogue::market_overview))
         .routes(routes!(catalogue::default_configuration))
         .routes(routes!(catalogue::validate))

@@ -113,6 +113,8 @@ pub(crate) struct ScanResponse {
 /// A scan that is ready to be run.
 pub(crate) struct Prepared {
     pub(crate) call: Call,
+    /// The first session.
+    pub(crate) start: String,
     /// The last session.
     pub(crate) end: String,
     pub(crate) query: Query,
@@ -137,7 +139,7 @@ impl ScanRequest {
         let call = engine.call(&function, &[days, arguments].concat())?;
         let data_version = if documented.is_fixed { app.market.version_seen(engine)? } else { None };
         let query = self.with_outcomes(app, engine, &call, (&start, &end))?;
-        Ok(Prepared { settings: app.configuration().run_settings(&scanner), call, end, query, data_version })
+        Ok(Prepared { settings: app.configuration().run_settings(&scanner), call, start, end, query, data_version })
     }
 
     /// What the configuration says, and over it the request.
