@@ -436,6 +436,8 @@ pub(crate) async fn cached<K: Serialize + Send + 'static>(
     question: K,
     make: impl FnOnce(&App, &Engine) -> Result<Answer<String>> + Send + 'static,
 ) -> Answer<Response> {
+    // Before it is asked: what is made while it changes is of neither.
+    let question = (app.configuration().generation, question);
     if let Some(Some(version)) = app.market.known_version()
         && let Some(kept) = app.cache.get(&Cache::key(what, &question, &version))
     {

@@ -103,6 +103,9 @@ pub(crate) async fn admit(
 ) -> Response {
     match admitted(&app, peer.ip(), &request) {
         Ok(client) => {
+            if !is_of_the_watch(request.uri().path().strip_prefix(PREFIX).unwrap_or_default()) {
+                app.settings.look(&app.market).await;
+            }
             request.extensions_mut().insert(client.clone());
             let request = request.map(|body| Body::new(TimeoutBody::new(SILENCE, body)));
             let mut response = next.run(request).await;
@@ -117,7 +120,7 @@ fn admitted(app: &App, peer: IpAddr, request: &Request) -> Answer<Client> {
     let path = request.uri().path().strip_prefix(PREFIX).unwrap_or_default();
     let is_open = is_description(path) || dashboard::is_asked_for(request.method(), request.uri().path());
     // Those who look after the server have no key; so has no browser that is about to ask with one.
-    if matches!(path, "/health" | "/ready") || request.method() == Method::OPTIONS {
+    if is_of_the_watch(path) || request.method() == Method::OPTIONS {
         return Ok(Client { name: peer.to_string(), role: Role::Ingest });
     }
     let outcome = match app.keys.client(request.headers(), peer) {
@@ -140,6 +143,11 @@ fn admitted(app: &App, peer: IpAddr, request: &Request) -> Answer<Client> {
         from_allowed_origin(app, request.headers())?;
     }
     Ok(client)
+}
+
+/// Whether a path is for those who look after the server, and are answered whatever else is going on.
+fn is_of_the_watch(path: &str) -> bool {
+    matches!(path, "/health" | "/ready")
 }
 
 /// Whether a path leads to the description of the interface.

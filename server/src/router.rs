@@ -6,7 +6,7 @@ use axum::{
     Router,
     body::Body,
     extract::{DefaultBodyLimit, State},
-    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::from_fn_with_state,
     response::{IntoResponse, Response},
     routing::get,
@@ -21,7 +21,7 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    alerts, app::App, backtest, bars, catalogue, dashboard, events, explain, export, guard, health, history, ingest, jobs, openapi, optimize, problem::Problem,
+    alerts, app::App, backtest, bars, catalogue, configuration, dashboard, events, explain, export, guard, health, history, ingest, jobs, openapi, optimize, problem::Problem,
     query, scan, socket, statistics,
 };
 
@@ -64,6 +64,8 @@ fn paths(app: &Arc<App>) -> (Router, utoipa::openapi::OpenApi) {
         .routes(routes!(catalogue::market_overview))
         .routes(routes!(catalogue::default_configuration))
         .routes(routes!(catalogue::validate))
+        .routes(routes!(configuration::configuration))
+        .routes(routes!(configuration::put, configuration::delete))
         .routes(routes!(bars::bars))
         .route("/ws/live-scan", get(socket::live_scan))
         .route("/ws/scanner/{type}", get(socket::scanner))
@@ -120,13 +122,13 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
 
 /// Pages of the listed origins may ask.
 fn cors(app: &Arc<App>) -> CorsLayer {
-    if !app.configuration().api.enable_cors {
-        return CorsLayer::new();
-    }
-    let origins: Vec<HeaderValue> = app.options.origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    let inner = Arc::clone(app);
+    let is_listed = move |origin: &HeaderValue, _: &Parts| {
+        inner.configuration().api.enable_cors && inner.options.origins.iter().any(|listed| listed.as_bytes() == origin.as_bytes())
+    };
     CorsLayer::new()
-        .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_origin(AllowOrigin::predicate(is_listed))
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,

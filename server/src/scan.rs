@@ -269,8 +269,9 @@ pub(crate) async fn answer(app: &Arc<App>, request: ScanRequest) -> Answer<Arc<K
     let scanner = request.scanner_type.clone();
     let named = |problem: Problem| problem.with_scanner(&scanner);
     // Without a look at the data, if it is the same as when the answer was made.
+    let generation = app.configuration().generation;
     if let Some(Some(version)) = app.market.known_version()
-        && let Some(kept) = app.cache.get(&Cache::key("scan", &request, &version))
+        && let Some(kept) = app.cache.get(&Cache::key("scan", &(generation, &request), &version))
     {
         metrics::counter!("stockscan_scans_cached_total").increment(1);
         return Ok(kept);
@@ -293,7 +294,7 @@ pub(crate) async fn answer(app: &Arc<App>, request: ScanRequest) -> Answer<Arc<K
     let within = if is_over { LONG.max(settings.cache_ttl) } else { settings.cache_ttl };
     let kept = Arc::new(Kept::new(body, within));
     if let Some(version) = prepared.data_version.filter(|_| settings.enable_caching && !settings.cache_ttl.is_zero()) {
-        app.cache.insert(Cache::key("scan", &request, &version), Arc::clone(&kept));
+        app.cache.insert(Cache::key("scan", &(generation, &request), &version), Arc::clone(&kept));
     }
     Ok(kept)
 }
