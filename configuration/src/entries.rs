@@ -1,9 +1,9 @@
 //! Keys with their values, as the command and the server show them.
 
 use serde_json::Value;
-use stockscan_engine::{Engine, Error, Result};
+use stockscan_engine::{Engine, Error, Parameter, Result};
 
-use crate::{Configuration, Key, Origin, RUN_KEYS, allowed_of, default_of, keys, parameter_schema, parameters};
+use crate::{Configuration, Key, Origin, RUN_KEYS, allowed_of, default_of, keys, parameter_schema};
 
 /// A key with its value.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,7 +38,7 @@ impl Configuration {
     pub fn entries(&self) -> Result<Vec<Entry>> {
         let values = serde_json::to_value(self).map_err(|error| Error::Invalid(error.to_string()))?;
         let origin = |section: &str, key: &str| self.origin(section, key).cloned();
-        let of_sections = keys().into_iter().map(|Key { section, name, default, allowed, meaning, acts_in, schema, .. }| Entry {
+        let of_sections = keys().iter().cloned().map(|Key { section, name, default, allowed, meaning, acts_in, schema, .. }| Entry {
             value: values[&section][&name].clone(),
             default,
             origin: origin(&section, &name),
@@ -70,13 +70,13 @@ impl Configuration {
         Ok(of_sections.chain(configured).collect())
     }
 
-    /// A scanner's parameters, and [`RUN_KEYS`], with what holds for it.
+    /// A scanner's parameters, as [`parameters`](crate::parameters) has them, and [`RUN_KEYS`], with what holds for it.
     ///
     /// # Errors
     /// What DuckDB says.
-    pub fn scanner_entries(&self, engine: &Engine, scanner: &str) -> Result<Vec<Entry>> {
+    pub fn scanner_entries(&self, engine: &Engine, scanner: &str, parameters: Vec<Parameter>) -> Result<Vec<Entry>> {
         let settings = self.scanner_settings(engine, scanner)?;
-        let of_parameters = parameters(engine, scanner)?.into_iter().map(|parameter| {
+        let of_parameters = parameters.into_iter().map(|parameter| {
             // One that is no literal is shown as SQL has it.
             let default = default_of(&parameter).or(parameter.default.clone().map(Value::from)).unwrap_or_default();
             Entry {

@@ -1,5 +1,7 @@
 //! The JSON Schema of a configuration file, for editors. What it says of keys comes from their types and from the catalogue.
 
+use std::sync::LazyLock;
+
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 use stockscan_engine::{Engine, Parameter, Result};
@@ -34,7 +36,13 @@ pub struct Key {
 
 /// Every key of the sections that every configuration has, but for the rules of `alerts`.
 #[must_use]
-pub fn keys() -> Vec<Key> {
+pub fn keys() -> &'static [Key] {
+    // To derive them takes as long as some queries do.
+    static KEYS: LazyLock<Vec<Key>> = LazyLock::new(derived_keys);
+    &KEYS
+}
+
+fn derived_keys() -> Vec<Key> {
     let schema = schema_of::<Configuration>();
     let mut keys = Vec::new();
     for (section, content) in members(&schema["properties"]).filter(|(section, _)| *section != "alerts") {

@@ -127,7 +127,8 @@ impl App {
         if let Some(found) = known().get(function).filter(|found| is_fixed && found.generation == current.generation) {
             return Ok(Arc::clone(found));
         }
-        let parameters = engine.scanner_parameters(scanner)?;
+        let parameters = known().get(function).filter(|_| is_fixed).map(|found| found.parameters.clone());
+        let parameters = parameters.map_or_else(|| engine.scanner_parameters(scanner), Ok)?;
         let settings = current.scanner_settings(engine, scanner)?;
         let found = Arc::new(Documented { parameters, settings, is_fixed, generation: current.generation });
         if is_fixed {

@@ -79,11 +79,15 @@ pub(crate) async fn configuration(
         let settings = &inner.settings;
         let mut entries = current.entries()?;
         entries.retain(|entry| SECTIONS.contains(&entry.section.as_str()) && entry.section != "alerts");
-        let mut scanners: Vec<String> = engine.scanners()?.into_iter().map(|scanner| scanner.name).collect();
-        // One of your own may hide a built-in one, and has its name.
-        scanners.dedup();
-        for scanner in scanners {
-            entries.extend(current.scanner_entries(engine, &scanner)?);
+        let mut names: Vec<String> = Vec::new();
+        for scanner in engine.scanners()? {
+            // One of your own stands before the built-in one that it hides.
+            if !names.contains(&scanner.name) {
+                let documented = inner.documented(engine, &scanner.function_name, &scanner.name)?;
+                let parameters = documented.parameters.iter().filter(|parameter| parameter.name != "scan_date").cloned().collect();
+                entries.extend(current.scanner_entries(engine, &scanner.name, parameters)?);
+                names.push(scanner.name);
+            }
         }
         let of_scanners = match current.check_scanners(engine) {
             Ok(strangers) => strangers,
@@ -225,7 +229,7 @@ async fn change(app: Arc<App>, client: &Client, section: String, key: String, va
 fn changed(app: &App, section: &str, key: &str, value: Option<&Value>, engine: Option<&Engine>) -> Answer<ChangeDocument> {
     let settings = &app.settings;
     let (section, needs_restart) = place(section, key, engine)?;
-    let previous = settings.change(&section, key, value, engine).map_err(|error| match error {
+    let previous = settings.change(&app.market, &section, key, value, engine).map_err(|error| match error {
         Error::Invalid(text) => Problem::of_parameter(key, without_folders(settings, &text)),
         Error::File { source, .. } if matches!(source.kind(), std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem) => {
             Problem::new(StatusCode::CONFLICT, "not_writable", "the server may not write its configuration file; change it with 'scanner config'")
@@ -265,8 +269,8 @@ fn place(section: &str, key: &str, engine: Option<&Engine>) -> Answer<(String, b
         }
         None => {
             let section = if section == OLD_DASHBOARD { "dashboard" } else { section };
-            let of_section = keys().into_iter().filter(|known| known.section == section);
-            (section.to_owned(), of_section.map(|known| (known.name, known.needs_restart)).collect())
+            let of_section = keys().iter().filter(|known| known.section == section);
+            (section.to_owned(), of_section.map(|known| (known.name.clone(), known.needs_restart)).collect())
         }
     };
     if let Some((_, needs_restart)) = known.iter().find(|(name, _)| name == key) {

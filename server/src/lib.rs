@@ -39,6 +39,7 @@ mod spreadsheet;
 mod statement;
 mod statistics;
 mod store;
+mod table;
 mod trading;
 mod watcher;
 mod work;

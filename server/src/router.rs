@@ -22,7 +22,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     alerts, app::App, backtest, bars, catalogue, configuration, dashboard, events, explain, export, guard, health, history, ingest, jobs, openapi, optimize, problem::Problem,
-    query, scan, socket, statistics,
+    query, scan, socket, statistics, table,
 };
 
 /// Where everything is.
@@ -55,6 +55,7 @@ fn paths(app: &Arc<App>) -> (Router, utoipa::openapi::OpenApi) {
         .routes(routes!(history::scan))
         .routes(routes!(history::scans))
         .routes(routes!(export::export))
+        .routes(routes!(table::table))
         .routes(routes!(statistics::performance))
         .routes(routes!(catalogue::scanners))
         .routes(routes!(catalogue::scanner_types))

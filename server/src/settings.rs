@@ -83,8 +83,7 @@ impl Settings {
             let now = versions(&settings.sources);
             if *files != now {
                 *files = now;
-                // Without the database what it says of scanners has to wait.
-                settings.read(market.read(Instant::now() + PATIENCE).ok().as_deref());
+                settings.read_with(&market);
             }
         };
         if tokio::task::spawn_blocking(look).await.is_err() {
@@ -96,12 +95,27 @@ impl Settings {
     ///
     /// # Errors
     /// As [`Sources::change`].
-    pub(crate) fn change(&self, section: &str, key: &str, value: Option<&Value>, catalogue: Option<&Engine>) -> Result<Option<Value>> {
+    pub(crate) fn change(
+        &self,
+        market: &Arc<Market>,
+        section: &str,
+        key: &str,
+        value: Option<&Value>,
+        catalogue: Option<&Engine>,
+    ) -> Result<Option<Value>> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let change = self.sources.change(&self.sources.target(), section, key, value, catalogue)?;
         *files = versions(&self.sources);
-        self.read(catalogue);
+        match catalogue {
+            Some(_) => self.read(catalogue),
+            None => self.read_with(market),
+        }
         Ok(change.old)
+    }
+
+    fn read_with(&self, market: &Arc<Market>) {
+        // Without the database what it says of scanners has to wait.
+        self.read(market.read(Instant::now() + PATIENCE).ok().as_deref());
     }
 
     /// Reads the files. If there are mistakes in them, what was configured before goes on to hold.

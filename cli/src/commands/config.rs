@@ -14,7 +14,7 @@ use arrow::{
 };
 use serde_json::Value;
 use stockscan_configuration::{
-    Change, Configuration, Entry, OLD_DASHBOARD, Origin, Place, SECTIONS, Sources, keys, places, schema, value_from_text,
+    Change, Configuration, Entry, OLD_DASHBOARD, Origin, Place, SECTIONS, Sources, keys, parameters, places, schema, value_from_text,
 };
 use stockscan_engine::{Engine, Error, Options, Result, nearest};
 
@@ -91,7 +91,7 @@ fn of_scanner(global: &Global, given: &str) -> Result<Vec<Entry>> {
         }
     }
     let scanner = short_name(&engine, given)?;
-    configuration.scanner_entries(&engine, &scanner)
+    configuration.scanner_entries(&engine, &scanner, parameters(&engine, &scanner)?)
 }
 
 fn short_name(engine: &Engine, given: &str) -> Result<String> {
@@ -236,8 +236,8 @@ fn change(global: &Global, config: &Config, key: &str) -> Result<()> {
             say!("it has no effect, since {origin} says {now} and wins");
         }
     }
-    if let Some(key) = keys().into_iter().find(|key| key.section == section && key.name == name)
-        && let Some(part) = key.acts_in
+    if let Some(key) = keys().iter().find(|key| key.section == section && key.name == name)
+        && let Some(part) = &key.acts_in
     {
         say!("it acts only in the {part}, which is not there yet");
     }
