@@ -21,6 +21,7 @@ use crate::{
     cache::{Cache, Kept},
     guard::Limits,
     hub::Hub,
+    indicators::IndicatorDocument,
     ingest::Ingest,
     jobs::Jobs,
     market::Market,
@@ -62,6 +63,8 @@ pub struct App {
     pub(crate) metrics: PrometheusHandle,
     /// The description of the interface for those who may not see the database's scanners.
     pub(crate) built_in_description: OnceLock<Kept>,
+    /// The indicators.
+    pub(crate) indicators: OnceLock<Arc<Vec<IndicatorDocument>>>,
     pub(crate) started: Instant,
     /// Cancelled when the server is to end.
     pub(crate) shutdown: CancellationToken,
@@ -101,6 +104,7 @@ impl App {
             keys,
             metrics,
             built_in_description: OnceLock::new(),
+            indicators: OnceLock::new(),
             started: Instant::now(),
             shutdown,
             documented: Mutex::new(HashMap::new()),

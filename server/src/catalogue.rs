@@ -472,7 +472,10 @@ pub(crate) fn unless_known(headers: &HeaderMap, kept: &Kept) -> Response {
 }
 
 /// The rows of a query as a JSON array, and how many.
-fn rows(engine: &Engine, query: &Query) -> Result<(String, usize)> {
+///
+/// # Errors
+/// What DuckDB says.
+pub(crate) fn rows(engine: &Engine, query: &Query) -> Result<(String, usize)> {
     let (schema, batches) = engine.collect(query, None)?;
     let mut writer = RowWriter::new(Format::Json, Vec::new(), &schema)?;
     batches.iter().try_for_each(|batch| writer.write(batch))?;

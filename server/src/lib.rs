@@ -20,6 +20,7 @@ mod guard;
 mod health;
 mod history;
 mod hub;
+mod indicators;
 mod ingest;
 mod jobs;
 mod listen;

@@ -21,7 +21,7 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    alerts, app::App, backtest, bars, catalogue, configuration, dashboard, events, explain, export, guard, health, history, ingest, jobs, openapi, optimize, problem::Problem,
+    alerts, app::App, backtest, bars, catalogue, configuration, dashboard, events, explain, export, guard, health, history, indicators, ingest, jobs, openapi, optimize, problem::Problem,
     query, scan, socket, statistics, table,
 };
 
@@ -68,6 +68,8 @@ fn paths(app: &Arc<App>) -> (Router, utoipa::openapi::OpenApi) {
         .routes(routes!(configuration::configuration))
         .routes(routes!(configuration::put, configuration::delete))
         .routes(routes!(bars::bars))
+        .routes(routes!(indicators::indicators))
+        .routes(routes!(indicators::of_bars))
         .route("/ws/live-scan", get(socket::live_scan))
         .route("/ws/scanner/{type}", get(socket::scanner))
         .routes(routes!(events::scanner))
