@@ -130,7 +130,7 @@ fn show(global: &Global, config: &Config) -> Result<()> {
         }
         say!("");
         for (part, keys) in later {
-            say(&format!("only in the {part}, which is not there yet: {}", keys.join(", ")));
+            say(&format!("only in the {part}: {}", keys.join(", ")));
         }
         say("'scanner config --scanner-type NAME' shows a scanner's values, '--key KEY --value VALUE' sets one");
     }
@@ -239,7 +239,7 @@ fn change(global: &Global, config: &Config, key: &str) -> Result<()> {
     if let Some(key) = keys().iter().find(|key| key.section == section && key.name == name)
         && let Some(part) = &key.acts_in
     {
-        say!("it acts only in the {part}, which is not there yet");
+        say!("it acts only in the {part}");
     }
     Ok(())
 }
