@@ -65,7 +65,6 @@ pub(crate) struct Column {
     name: String,
     /// What its values are.
     #[serde(rename = "type")]
-    #[schema(inline, example = "text")]
     kind: Type,
 }
 

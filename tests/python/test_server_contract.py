@@ -20,7 +20,7 @@ import pytest
 from conftest import connect
 from server import PREFIX, Server, scanner
 
-# Coverage of 30 operations, of which a dozen have the parameters of fifteen scanners, takes a minute of a slow machine; the other phases go on for as
+# Coverage of 40 operations, of which a dozen have the parameters of fifteen scanners, takes a minute of a slow machine; the other phases go on for as
 # long as they are let.
 SECONDS = {"examples,coverage": 90, "fuzzing,stateful": 45, "examples,fuzzing": 20}
 MEDIA = {

@@ -172,7 +172,7 @@ def test_the_configuration_is_what_the_command_shows(market_folder):
         shown = json.loads(scanner(market_folder, "config", "--format", "json").stdout)
         sections = {tuple(row["key"].split(".", 1)): row for row in shown if row["key"] != "breakout.cutoff_time"}
         scanners = json.loads(scanner(market_folder, "list", "--format", "json").stdout)
-        assert {section for section, _ in keys} == {section for section, _ in sections} | {row["name"] for row in scanners}
+        assert {section for section, _ in keys} == {section for section, _ in sections} | {row["scanner"] for row in scanners}
         for place, row in sections.items():
             entry = keys[place]
             if place != ("api", "timeout"):
