@@ -56,7 +56,7 @@ fn test() -> Outcome {
     step("The loadable extension");
     let extension = extension::build()?;
     step("Rust tests: the engine, every SQL file, the properties of every scanner, the command, the README");
-    cargo(&["test", "--workspace"])?;
+    cargo(&["test", "--workspace", "--no-fail-fast"])?;
     step("The same SQL files, and an independent breakout, through the Python client with the loaded extension");
     run::command(python)
         // A file is one process: what its fixtures make is made once.
