@@ -49,11 +49,7 @@ fn every_key_is_shown_with_its_value_and_where_that_comes_from() -> Outcome {
     let line = table.out.lines().find(|line| line.starts_with("api.host ")).ok_or("a line")?;
     let cells: Vec<&str> = line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
     assert_eq!(cells, ["api.host", "b", "STOCKSCAN_API_HOST", "a text that is not empty"]);
-    assert!(
-        table.err.contains("only in the dashboard: streaming.auto_refresh_ui, dashboard.theme"),
-        "{}",
-        table.err
-    );
+    assert!(table.err.contains("only in the dashboard: streaming.auto_refresh_ui, dashboard.theme"), "{}", table.err);
     let doctor = with(root, &variables, &["doctor"])?;
     assert!(
         doctor.out.contains("scanner_config.json (this folder's) sets api: port; crp: max_volume; dashboard: theme\n"),

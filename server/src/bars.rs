@@ -256,7 +256,8 @@ fn put_together(bars: &Query, call: &Call, every: i64) -> Query {
              ON session.session_date = bar.session_date",
             of_all.sql
         );
-        let ts = "session.ts + to_minutes(CAST(? AS BIGINT) * ((epoch_us(bar.ts) - epoch_us(session.ts)) // (CAST(? AS BIGINT) * 60000000)))";
+        let ts =
+            "session.ts + to_minutes(CAST(? AS BIGINT) * ((epoch_us(bar.ts) - epoch_us(session.ts)) // (CAST(? AS BIGINT) * 60000000)))";
         (ts, vec![Value::BigInt(every); 2], Query::with_values(sql, of_all.values))
     };
     let sql = format!(

@@ -231,8 +231,14 @@ fn changed(app: &App, section: &str, key: &str, value: Option<&Value>, engine: O
     let (section, needs_restart) = place(section, key, engine)?;
     let previous = settings.change(&app.market, &section, key, value, engine).map_err(|error| match error {
         Error::Invalid(text) => Problem::of_parameter(key, without_folders(settings, &text)),
-        Error::File { source, .. } if matches!(source.kind(), std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem) => {
-            Problem::new(StatusCode::CONFLICT, "not_writable", "the server may not write its configuration file; change it with 'scanner config'")
+        Error::File { source, .. }
+            if matches!(source.kind(), std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem) =>
+        {
+            Problem::new(
+                StatusCode::CONFLICT,
+                "not_writable",
+                "the server may not write its configuration file; change it with 'scanner config'",
+            )
         }
         other => other.into(),
     })?;

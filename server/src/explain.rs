@@ -63,7 +63,8 @@ fn explained(app: &App, engine: &Engine, request: &ScanRequest) -> Result<Explai
     let (candidates, steps, unavailable) = match engine.funnel(call, None) {
         Ok(funnel) => {
             let steps = funnel.steps.into_iter();
-            let steps = steps.map(|step| StepDocument { condition: step.condition, parameters: step.parameters, survivors: step.survivors });
+            let steps =
+                steps.map(|step| StepDocument { condition: step.condition, parameters: step.parameters, survivors: step.survivors });
             (Some(funnel.candidates), steps.collect(), None)
         }
         Err(error @ (Error::Invalid(_) | Error::Database(_))) => {

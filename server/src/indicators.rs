@@ -182,7 +182,8 @@ pub(crate) async fn of_bars(
 fn read(given: Vec<(String, String)>) -> Answer<(Which, Vec<(String, String)>)> {
     let (mut which, mut options, mut seen) = (Which::default(), Vec::new(), HashSet::new());
     let whole = |name: &str, text: &str| {
-        let wrong = |_| Problem::of_parameter(name, format!("{name} must be a whole number, got '{}'", text.chars().take(40).collect::<String>()));
+        let wrong =
+            |_| Problem::of_parameter(name, format!("{name} must be a whole number, got '{}'", text.chars().take(40).collect::<String>()));
         text.parse::<i64>().map(Some).map_err(wrong)
     };
     for (name, text) in given {

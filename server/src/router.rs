@@ -21,8 +21,8 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    alerts, app::App, backtest, bars, catalogue, configuration, dashboard, events, explain, export, guard, health, history, indicators, ingest, jobs, openapi, optimize, problem::Problem,
-    query, scan, socket, statistics, table,
+    alerts, app::App, backtest, bars, catalogue, configuration, dashboard, events, explain, export, guard, health, history, indicators,
+    ingest, jobs, openapi, optimize, problem::Problem, query, scan, socket, statistics, table,
 };
 
 /// Where everything is.

@@ -131,15 +131,16 @@ impl Settings {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let Current { configuration, generation, .. } = &**current;
         let next = match checked {
-            Ok(next) if next == *configuration => {
-                Current { configuration: next, generation: *generation, problems: Vec::new() }
-            }
+            Ok(next) if next == *configuration => Current { configuration: next, generation: *generation, problems: Vec::new() },
             Ok(next) => {
                 tracing::info!("the configuration has changed");
                 Current { configuration: next, generation: generation + 1, problems: Vec::new() }
             }
             Err(problems) => {
-                tracing::warn!(problems = problems.join("; "), "the configuration has mistakes; what was configured before goes on to hold");
+                tracing::warn!(
+                    problems = problems.join("; "),
+                    "the configuration has mistakes; what was configured before goes on to hold"
+                );
                 Current { configuration: configuration.clone(), generation: *generation, problems }
             }
         };

@@ -4,7 +4,8 @@ use std::{collections::HashSet, sync::Arc};
 
 use arrow::{
     array::{
-        ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
+        ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch, StringArray, Time64MicrosecondArray,
+        TimestampMicrosecondArray,
     },
     datatypes::{DataType, Field, Schema, TimeUnit},
 };
@@ -39,7 +40,7 @@ const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 /// What the values of a column are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Type {
+pub(crate) enum ColumnType {
     /// A text.
     Text,
     /// A whole number of 64 bits.
@@ -65,7 +66,7 @@ pub(crate) struct Column {
     name: String,
     /// What its values are.
     #[serde(rename = "type")]
-    kind: Type,
+    kind: ColumnType,
 }
 
 /// Rows with the types of their columns.
@@ -123,7 +124,8 @@ impl Table {
         let mut names = HashSet::new();
         for column in &self.columns {
             if column.name.is_empty() || !names.insert(&column.name) {
-                let detail = format!("columns must have a name of its own for each, got '{}' where it is empty or there already", column.name);
+                let detail =
+                    format!("columns must have a name of its own for each, got '{}' where it is empty or there already", column.name);
                 return Err(Problem::of_parameter("columns", detail));
             }
         }
@@ -147,13 +149,13 @@ impl Table {
         for (index, Column { name, kind }) in self.columns.iter().enumerate() {
             let values = Values { rows: &self.rows, index, name };
             let array: ArrayRef = match kind {
-                Type::Text => Arc::new(values.read("a text", |value| value.as_str().map(guarded))?.collect::<StringArray>()),
-                Type::Integer => Arc::new(values.read("a whole number of 64 bits", integer)?.collect::<Int64Array>()),
-                Type::Number => Arc::new(values.read("a number", Value::as_f64)?.collect::<Float64Array>()),
-                Type::Boolean => Arc::new(values.read("true or false", Value::as_bool)?.collect::<BooleanArray>()),
-                Type::Date => Arc::new(values.read("a date such as 2025-01-15", date)?.collect::<Date32Array>()),
-                Type::Time => Arc::new(values.read("a time of day such as 09:50:00", time)?.collect::<Time64MicrosecondArray>()),
-                Type::Timestamp => {
+                ColumnType::Text => Arc::new(values.read("a text", |value| value.as_str().map(guarded))?.collect::<StringArray>()),
+                ColumnType::Integer => Arc::new(values.read("a whole number of 64 bits", integer)?.collect::<Int64Array>()),
+                ColumnType::Number => Arc::new(values.read("a number", Value::as_f64)?.collect::<Float64Array>()),
+                ColumnType::Boolean => Arc::new(values.read("true or false", Value::as_bool)?.collect::<BooleanArray>()),
+                ColumnType::Date => Arc::new(values.read("a date such as 2025-01-15", date)?.collect::<Date32Array>()),
+                ColumnType::Time => Arc::new(values.read("a time of day such as 09:50:00", time)?.collect::<Time64MicrosecondArray>()),
+                ColumnType::Timestamp => {
                     let expected = "a date with a time, without a time zone, such as 2025-01-15T09:50:00";
                     Arc::new(values.read(expected, timestamp)?.collect::<TimestampMicrosecondArray>())
                 }
@@ -165,16 +167,16 @@ impl Table {
     }
 }
 
-impl Type {
+impl ColumnType {
     fn data_type(self) -> DataType {
         match self {
-            Type::Text => DataType::Utf8,
-            Type::Integer => DataType::Int64,
-            Type::Number => DataType::Float64,
-            Type::Boolean => DataType::Boolean,
-            Type::Date => DataType::Date32,
-            Type::Time => DataType::Time64(TimeUnit::Microsecond),
-            Type::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
+            ColumnType::Text => DataType::Utf8,
+            ColumnType::Integer => DataType::Int64,
+            ColumnType::Number => DataType::Float64,
+            ColumnType::Boolean => DataType::Boolean,
+            ColumnType::Date => DataType::Date32,
+            ColumnType::Time => DataType::Time64(TimeUnit::Microsecond),
+            ColumnType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
         }
     }
 }
@@ -195,7 +197,10 @@ impl Values<'_> {
                 Value::Null => None,
                 value => Some(read(value).ok_or_else(|| {
                     let given: String = value.to_string().chars().take(60).collect();
-                    Problem::of_parameter("rows", format!("rows: row {number}, column '{}' is {given}; expected {expected} or null", self.name))
+                    Problem::of_parameter(
+                        "rows",
+                        format!("rows: row {number}, column '{}' is {given}; expected {expected} or null", self.name),
+                    )
                 })?),
             });
         }
