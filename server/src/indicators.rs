@@ -170,7 +170,7 @@ pub(crate) async fn of_bars(
     let format = rows::accepted(&headers)?;
     let inner = Arc::clone(&app);
     let (which, options) = read(given)?;
-    let find = move |engine: &Engine| Ok(asked(&*listed(&inner, engine)?, &indicator, options));
+    let find = move |engine: &Engine| Ok(asked(&listed(&inner, engine)?, &indicator, options));
     let asked = app.workers.run(Instance::Ours, app.allowed(), find).await??;
     let (wanted, limit) = which.wanted(&app, symbol)?;
     let if_empty = Some(wanted.nothing());
