@@ -49,11 +49,7 @@ fn every_key_is_shown_with_its_value_and_where_that_comes_from() -> Outcome {
     let line = table.out.lines().find(|line| line.starts_with("api.host ")).ok_or("a line")?;
     let cells: Vec<&str> = line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
     assert_eq!(cells, ["api.host", "b", "STOCKSCAN_API_HOST", "a text that is not empty"]);
-    assert!(
-        table.err.contains("only in the dashboard, which is not there yet: streaming.auto_refresh_ui, dashboard.theme"),
-        "{}",
-        table.err
-    );
+    assert!(table.err.contains("only in the dashboard: streaming.auto_refresh_ui, dashboard.theme"), "{}", table.err);
     let doctor = with(root, &variables, &["doctor"])?;
     assert!(
         doctor.out.contains("scanner_config.json (this folder's) sets api: port; crp: max_volume; dashboard: theme\n"),
@@ -151,7 +147,7 @@ fn a_key_is_set_and_taken_out_again() -> Outcome {
     assert_eq!(said(&["-q", "-t", "crp", "--key", "symbols", "--value", "A,B"])?, "");
     assert_eq!(
         said(&["--key", "theme", "--value", "dark"])?,
-        "scanner_config.json: dashboard.theme = dark; it was not set there\nit acts only in the dashboard, which is not there yet\n"
+        "scanner_config.json: dashboard.theme = dark; it was not set there\nit acts only in the dashboard\n"
     );
     assert_eq!(file()?, json!({"api": {"port": 9001}, "crp": {"symbols": ["A", "B"]}, "dashboard": {"theme": "dark"}}));
     assert_eq!(said(&["--key", "api.port", "--unset"])?, "scanner_config.json: api.port is not set any more; it was 9001\n");

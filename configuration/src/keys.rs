@@ -74,6 +74,7 @@ pub struct Streaming {
     /// Seconds between two scans.
     pub interval_seconds: Whole<1, DAY>,
     /// How many scans run at a time.
+    #[schemars(extend("x-needs-restart" = true))]
     pub max_concurrent_scans: Whole<1, 100>,
     /// Whether the server sends them over WebSockets.
     #[schemars(extend("x-acts-in" = "server"))]
@@ -82,6 +83,7 @@ pub struct Streaming {
     #[schemars(extend("x-acts-in" = "dashboard"))]
     pub auto_refresh_ui: bool,
     /// Whether new names raise alerts.
+    #[schemars(extend("x-needs-restart" = true))]
     pub real_time_alerts: bool,
 }
 
@@ -104,8 +106,10 @@ impl Default for Streaming {
 #[schemars(deny_unknown_fields)]
 pub struct Api {
     /// Address at which the server listens, and where `--api-mode` asks for one.
+    #[schemars(extend("x-needs-restart" = true))]
     pub host: Text,
     /// Its port.
+    #[schemars(extend("x-needs-restart" = true))]
     pub port: Whole<1, 65_535>,
     /// Seconds after which a request is given up.
     pub timeout: Whole<1, DAY>,
@@ -141,6 +145,7 @@ pub struct Cli {
     /// Folder of the files that `auto_save_results` writes.
     pub results_directory: Folder,
     /// Folder of your own scanners, whose *.sql files are loaded.
+    #[schemars(extend("x-needs-restart" = true))]
     pub scanners_directory: Option<Folder>,
 }
 

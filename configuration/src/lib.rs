@@ -8,9 +8,11 @@
 mod catalogue;
 mod check;
 mod edit;
+mod entries;
 mod files;
 mod keys;
 mod schema;
+mod sources;
 mod unique;
 mod values;
 mod variables;
@@ -32,9 +34,11 @@ pub use catalogue::parameter_mistakes;
 pub use check::is_time_of_day;
 use check::told;
 pub use edit::{edit, value_from_text};
+pub use entries::Entry;
 pub use files::{Layer, Place, places};
 pub use keys::{AlertRule, Api, Cli, Dashboard, Defaults, Format, Layout, RUN_KEYS, Streaming, Theme, Webhook};
 pub use schema::{Key, allowed_of, default_of, keys, parameter_schema, parameters, schema};
+pub use sources::{Change, Sources};
 pub use values::{File, Folder, Number, TIME_OF_DAY, Text, Whole};
 pub use variables::{Variable, variables};
 
@@ -128,22 +132,8 @@ impl Configuration {
     /// # Errors
     /// [`Error::Invalid`] with every mistake of every file and variable.
     pub fn load(named: Option<&Path>, variables: &[(String, OsString)]) -> Result<Configuration> {
-        let (mut layers, mut mistakes) = (Vec::new(), Vec::new());
-        for place in places(named) {
-            match place.read() {
-                Ok(layer) => layers.extend(layer),
-                Err(found) => mistakes.extend(found),
-            }
-        }
-        let merged = Configuration::merged(layers, variables);
-        match (merged, mistakes.is_empty()) {
-            (merged, true) => merged,
-            (Ok(_), false) => Err(told(&mistakes)),
-            (Err(_), false) => {
-                mistakes.extend(variables::read(variables).2);
-                Err(told(&mistakes))
-            }
-        }
+        let sources = Sources { named: named.map(Path::to_path_buf), variables: variables.to_vec() };
+        sources.load().map_err(|mistakes| told(&mistakes))
     }
 
     /// The layers over the built-in defaults, the last one on top, and the variables over these.

@@ -1,5 +1,7 @@
 //! The JSON Schema of a configuration file, for editors. What it says of keys comes from their types and from the catalogue.
 
+use std::sync::LazyLock;
+
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 use stockscan_engine::{Engine, Parameter, Result};
@@ -26,11 +28,21 @@ pub struct Key {
     pub meaning: String,
     /// `server` or `dashboard` if it acts only there.
     pub acts_in: Option<String>,
+    /// Whether a server reads it only when it starts.
+    pub needs_restart: bool,
+    /// The JSON Schema of its value.
+    pub schema: Value,
 }
 
 /// Every key of the sections that every configuration has, but for the rules of `alerts`.
 #[must_use]
-pub fn keys() -> Vec<Key> {
+pub fn keys() -> &'static [Key] {
+    // To derive them takes as long as some queries do.
+    static KEYS: LazyLock<Vec<Key>> = LazyLock::new(derived_keys);
+    &KEYS
+}
+
+fn derived_keys() -> Vec<Key> {
     let schema = schema_of::<Configuration>();
     let mut keys = Vec::new();
     for (section, content) in members(&schema["properties"]).filter(|(section, _)| *section != "alerts") {
@@ -43,6 +55,8 @@ pub fn keys() -> Vec<Key> {
                 allowed: allowed(property),
                 meaning: property["description"].as_str().unwrap_or_default().to_owned(),
                 acts_in: acts_in.map(str::to_owned),
+                needs_restart: property["x-needs-restart"] == true,
+                schema: property.clone(),
             });
         }
     }

@@ -77,7 +77,7 @@ fn what_the_schema_allows_is_what_is_accepted() -> Outcome {
 #[test]
 fn keys_of_the_server_and_the_dashboard_are_known_as_such() {
     let of = |part: &str| -> Vec<String> {
-        let keys = keys().into_iter().filter(|key| key.acts_in.as_deref() == Some(part));
+        let keys = keys().iter().filter(|key| key.acts_in.as_deref() == Some(part));
         keys.map(|key| format!("{}.{}", key.section, key.name)).collect()
     };
     assert_eq!(of("server"), ["streaming.websocket_enabled", "api.max_batch_size", "api.enable_cors"]);

@@ -240,7 +240,7 @@ fn begun(app: &App) -> Result<Option<Alerts>> {
     let mut rules = Vec::new();
     let engine = app.market.read(Instant::now() + PATIENCE)?;
     for (name, rule) in configuration.alerts.iter().filter(|(_, rule)| rule.enabled) {
-        match Rule::new(name, rule, configuration, app.options.bar_minutes, &engine) {
+        match Rule::new(name, rule, &configuration, app.options.bar_minutes, &engine) {
             Ok(rule) => rules.push(rule),
             Err(error) if error.is_usage() => {
                 tracing::error!(rule = name, %error, "an alert rule cannot be followed");
@@ -453,7 +453,8 @@ pub(crate) async fn test(
     Path(name): Path<String>,
 ) -> Answer<Json<TestDocument>> {
     client.needs(Role::Admin)?;
-    let rules = &app.configuration().alerts;
+    let configuration = app.configuration();
+    let rules = &configuration.alerts;
     let rule = rules.get(&name).ok_or_else(|| {
         let meant = nearest(&name, rules.keys().map(String::as_str)).map_or(String::new(), |name| format!("; did you mean '{name}'?"));
         Problem { parameter: Some("rule".to_owned()), ..Problem::not_found(format!("there is no alert rule '{name}'{meant}")) }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use stockscan_configuration::{Configuration, Setting};
+use stockscan_configuration::Setting;
 use stockscan_engine::{Engine, Error, Parameter, Result, is_built_in};
 use stockscan_state::{Outcome, Record, Results, SERVER, Scan, State};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -21,12 +21,14 @@ use crate::{
     cache::{Cache, Kept},
     guard::Limits,
     hub::Hub,
+    indicators::IndicatorDocument,
     ingest::Ingest,
     jobs::Jobs,
     market::Market,
     options::Options,
     rows::Observer,
     scan::Prepared,
+    settings::{Current, Settings},
     store::Store,
     work::Workers,
 };
@@ -42,11 +44,14 @@ pub(crate) struct Documented {
     pub(crate) settings: BTreeMap<String, Setting>,
     /// Whether it is built in, so that nothing can change in it.
     pub(crate) is_fixed: bool,
+    /// Of which configuration the settings are.
+    generation: u64,
 }
 
 /// What the handlers of requests share.
 pub struct App {
     pub(crate) options: Options,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) market: Arc<Market>,
     pub(crate) workers: Arc<Workers>,
     pub(crate) cache: Cache,
@@ -58,6 +63,8 @@ pub struct App {
     pub(crate) metrics: PrometheusHandle,
     /// The description of the interface for those who may not see the database's scanners.
     pub(crate) built_in_description: OnceLock<Kept>,
+    /// The indicators.
+    pub(crate) indicators: OnceLock<Arc<Vec<IndicatorDocument>>>,
     pub(crate) started: Instant,
     /// Cancelled when the server is to end.
     pub(crate) shutdown: CancellationToken,
@@ -78,7 +85,8 @@ impl App {
         let workers = Arc::new(Workers::new(Arc::clone(&market), options.workers, LONGEST_LINE));
         let ingest = Ingest::new(&market)?;
         let keys = Keys::load(&options.keys)?;
-        let jobs = Jobs::start(&options, &market)?;
+        let settings = Settings::new(&options);
+        let jobs = Jobs::start(&options, &settings, &market)?;
         let shutdown = CancellationToken::new();
         let at_a_time = usize::try_from(options.configuration.streaming.max_concurrent_scans.0).unwrap_or(1);
         Ok(Arc::new(App {
@@ -86,6 +94,7 @@ impl App {
             desk: Desk::new(&options),
             tasks: TaskTracker::new(),
             jobs,
+            settings,
             market,
             workers,
             cache: Cache::new(),
@@ -95,6 +104,7 @@ impl App {
             keys,
             metrics,
             built_in_description: OnceLock::new(),
+            indicators: OnceLock::new(),
             started: Instant::now(),
             shutdown,
             documented: Mutex::new(HashMap::new()),
@@ -103,8 +113,9 @@ impl App {
         }))
     }
 
-    pub(crate) fn configuration(&self) -> &Configuration {
-        &self.options.configuration
+    /// The configuration as it is now.
+    pub(crate) fn configuration(&self) -> Arc<Current> {
+        self.settings.current()
     }
 
     /// How long a request may take.
@@ -116,12 +127,14 @@ impl App {
     pub(crate) fn documented(&self, engine: &Engine, function: &str, scanner: &str) -> Result<Arc<Documented>> {
         let is_fixed = is_built_in(function) && !engine.hides_built_in(function)?;
         let known = || self.documented.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = known().get(function).filter(|_| is_fixed) {
+        let current = self.configuration();
+        if let Some(found) = known().get(function).filter(|found| is_fixed && found.generation == current.generation) {
             return Ok(Arc::clone(found));
         }
-        let parameters = engine.scanner_parameters(scanner)?;
-        let settings = self.configuration().scanner_settings(engine, scanner)?;
-        let found = Arc::new(Documented { parameters, settings, is_fixed });
+        let parameters = known().get(function).filter(|_| is_fixed).map(|found| found.parameters.clone());
+        let parameters = parameters.map_or_else(|| engine.scanner_parameters(scanner), Ok)?;
+        let settings = current.scanner_settings(engine, scanner)?;
+        let found = Arc::new(Documented { parameters, settings, is_fixed, generation: current.generation });
         if is_fixed {
             known().insert(function.to_owned(), Arc::clone(&found));
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{
-    extract::{FromRequest, FromRequestParts, Path as AxumPath, Query as AxumQuery, Request},
+    extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path as AxumPath, Query as AxumQuery, Request},
     http::{StatusCode, header, request::Parts},
 };
 use serde::de::DeserializeOwned;
@@ -16,13 +16,13 @@ pub(crate) const LARGEST: usize = 1 << 20;
 /// So long a client has for one.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A body of JSON.
-pub(crate) struct Body<T>(pub(crate) T);
+/// A body of JSON, of so many bytes at most.
+pub(crate) struct Body<T, const MOST: usize = LARGEST>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+impl<S: Send + Sync, T: DeserializeOwned, const MOST: usize> FromRequest<S> for Body<T, MOST> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Body<T>, Problem> {
+    async fn from_request(mut request: Request, state: &S) -> Result<Body<T, MOST>, Problem> {
         let media = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         // A page of another origin may send any other type without asking first.
         if !media.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
@@ -31,9 +31,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         }
         // Said before any of it is sent.
         let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        if length.is_some_and(|length| length > LARGEST as u64) {
+        if length.is_some_and(|length| length > MOST as u64) {
             return Err(of_body(StatusCode::PAYLOAD_TOO_LARGE));
         }
+        DefaultBodyLimit::max(MOST).apply(&mut request);
         let bytes = tokio::time::timeout(PATIENCE, axum::body::Bytes::from_request(request, state)).await;
         let bytes =
             bytes.map_err(|_| slow())?.map_err(|rejection| if is_slow(&rejection) { slow() } else { of_body(rejection.status()) })?;

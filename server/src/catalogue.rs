@@ -241,6 +241,59 @@ pub(crate) async fn symbols(
     .await
 }
 
+/// Which sessions.
+#[derive(Debug, Clone, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct WhichSessions {
+    /// At most so many, the newest ones.
+    #[param(minimum = 1, maximum = 100_000, default = 1000)]
+    limit: Option<i64>,
+}
+
+/// A session of the data.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SessionDocument {
+    /// Its date.
+    #[schema(format = Date)]
+    session_date: String,
+    /// Stocks that have a bar.
+    symbols: u64,
+    /// Bars of all stocks.
+    bars: u64,
+    /// Start of the earliest bar, exchange time.
+    #[schema(example = "2025-01-15T09:15:00")]
+    first_bar: String,
+    /// Start of the latest bar, exchange time.
+    #[schema(example = "2025-01-15T15:29:00")]
+    last_bar: String,
+    /// Shares traded.
+    volume: u64,
+}
+
+/// The sessions of the data, newest first.
+#[utoipa::path(
+    get, path = "/sessions", tag = "market", params(WhichSessions),
+    responses((status = 200, description = "The sessions.", body = Vec<SessionDocument>))
+)]
+pub(crate) async fn sessions(
+    State(app): State<Arc<App>>,
+    AddressQuery(which): AddressQuery<WhichSessions>,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let limit = which.limit.unwrap_or(1000);
+    if !(1..=100_000).contains(&limit) {
+        return Err(Problem::of_parameter("limit", format!("limit must be between 1 and 100000, got {limit}")));
+    }
+    cached(&app, &headers, "sessions", limit, move |app, engine| {
+        let sessions = engine.call("sessions", &bar_minutes(app))?.query();
+        let sql = format!("FROM ({}) AS session ORDER BY session.session_date DESC LIMIT ?", sessions.sql);
+        let query = Query::with_values(sql, [sessions.values, vec![Value::BigInt(limit)]].concat());
+        Ok(Ok(rows(engine, &query)?.0))
+    })
+    .await
+}
+
 /// Which market, and when.
 #[derive(Debug, Clone, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -383,6 +436,8 @@ pub(crate) async fn cached<K: Serialize + Send + 'static>(
     question: K,
     make: impl FnOnce(&App, &Engine) -> Result<Answer<String>> + Send + 'static,
 ) -> Answer<Response> {
+    // Before it is asked: what is made while it changes is of neither.
+    let question = (app.configuration().generation, question);
     if let Some(Some(version)) = app.market.known_version()
         && let Some(kept) = app.cache.get(&Cache::key(what, &question, &version))
     {
@@ -417,7 +472,10 @@ pub(crate) fn unless_known(headers: &HeaderMap, kept: &Kept) -> Response {
 }
 
 /// The rows of a query as a JSON array, and how many.
-fn rows(engine: &Engine, query: &Query) -> Result<(String, usize)> {
+///
+/// # Errors
+/// What DuckDB says.
+pub(crate) fn rows(engine: &Engine, query: &Query) -> Result<(String, usize)> {
     let (schema, batches) = engine.collect(query, None)?;
     let mut writer = RowWriter::new(Format::Json, Vec::new(), &schema)?;
     batches.iter().try_for_each(|batch| writer.write(batch))?;

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use axum::{
     body::{Body, Bytes},
     extract::State,
@@ -19,8 +20,11 @@ use axum::{
 use serde::Serialize;
 use stockscan_engine::Result;
 use stockscan_formats::{Format as RowFormat, RowWriter};
-use stockscan_state::{Record, Results};
-use tokio::{sync::Semaphore, task::JoinHandle};
+use stockscan_state::Record;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    task::JoinHandle,
+};
 use tokio_stream::Stream;
 use utoipa::ToSchema;
 
@@ -56,6 +60,17 @@ pub(crate) enum Format {
 }
 
 impl Format {
+    /// The format of an address.
+    ///
+    /// # Errors
+    /// 400 for another name.
+    pub(crate) fn named(name: &str) -> Answer<Format> {
+        Format::ALL.into_iter().find(|known| known.name() == name).ok_or_else(|| {
+            let known = Format::ALL.map(Format::name).join(", ");
+            Problem::of_parameter("format", format!("format must be one of {known}, got '{name}'"))
+        })
+    }
+
     const ALL: [Format; 6] = [Format::Csv, Format::Json, Format::Ndjson, Format::Parquet, Format::Arrow, Format::Xlsx];
 
     /// As in an address and at the end of a file's name.
@@ -111,50 +126,74 @@ pub(crate) async fn export(
     Path((id, format)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Answer<Response> {
-    let Some(format) = Format::ALL.into_iter().find(|known| known.name() == format) else {
-        let known = Format::ALL.map(Format::name).join(", ");
-        return Err(Problem::of_parameter("format", format!("format must be one of {known}, got '{format}'")));
-    };
+    let format = Format::named(&format)?;
     let scan_id = scan_id(&app, &id).await?;
     let etag = format!("\"{scan_id}.{}\"", format.name());
     if has_already(&headers, &etag) {
         return Ok(not_modified(&etag));
     }
+    let permit = permit(&app).await?;
+    let (record, results) = scan_with_rows(&app, scan_id).await?;
+    let name = file_name(&record);
+    let write = move || Ok(written(format, results.schema(), results.batches().unwrap_or_default())?);
+    let mut response = answer(format, &name, permit, write).await?;
+    tag(&mut response, &etag);
+    Ok(response)
+}
+
+/// The right to write a file.
+///
+/// # Errors
+/// 503 if it takes too long to get it.
+pub(crate) async fn permit(app: &App) -> Answer<SemaphorePermit<'static>> {
     let permit = tokio::time::timeout(app.allowed().min(Duration::from_secs(30)), AT_A_TIME.acquire()).await;
     let permit = permit.map_err(|_| Problem::busy("too many files are being written; try again in a moment", 1))?;
-    let (record, results) = scan_with_rows(&app, scan_id).await?;
-    let name = file_name(&record, format);
-    let written = tokio::task::spawn_blocking(move || written(format, &results)).await;
+    permit.map_err(|error| Problem::internal(error.to_string()))
+}
+
+/// A file that is written, and then sent under a name without its ending.
+///
+/// # Errors
+/// What `write` says.
+pub(crate) async fn answer(
+    format: Format,
+    name: &str,
+    permit: SemaphorePermit<'_>,
+    write: impl FnOnce() -> Answer<(File, u64)> + Send + 'static,
+) -> Answer<Response> {
+    let written = tokio::task::spawn_blocking(write).await;
     drop(permit);
     let (file, length) = written.map_err(|error| Problem::internal(error.to_string()))??;
     let mut response = Response::new(Body::from_stream(Sent { file: Some(file), reading: None }));
     let answer = response.headers_mut();
     answer.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
     answer.insert(header::CONTENT_LENGTH, length.into());
-    if let Ok(disposition) = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")) {
+    if let Ok(disposition) = HeaderValue::from_str(&format!("attachment; filename=\"{name}.{}\"", format.name())) {
         answer.insert(header::CONTENT_DISPOSITION, disposition);
     }
-    tag(&mut response, &etag);
     Ok(response)
 }
 
 /// A name for a file that says what is in it.
-fn file_name(record: &Record, format: Format) -> String {
-    let is_fit = |letter: &char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_');
+fn file_name(record: &Record) -> String {
     let parts = [Some(&record.scanner), record.scan_date.as_ref(), record.end_date.as_ref(), record.cutoff_time.as_ref()];
-    let parts = parts.into_iter().flatten().map(|part| part.chars().filter(is_fit).collect::<String>());
+    let parts = parts.into_iter().flatten().map(|part| fit_for_a_name(part));
     let id: String = record.scan_id.chars().take(8).collect();
-    format!("{}.{}", parts.chain([id]).collect::<Vec<_>>().join("_"), format.name())
+    parts.chain([id]).collect::<Vec<_>>().join("_")
+}
+
+/// What of a text can stand in the name of a file anywhere.
+pub(crate) fn fit_for_a_name(text: &str) -> String {
+    text.chars().filter(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_')).collect()
 }
 
 /// Writes rows to a file without a name, so that a mistake is told instead of a file that ends too early, and none is held in memory.
-fn written(format: Format, results: &Results) -> Result<(File, u64)> {
+pub(crate) fn written(format: Format, schema: &SchemaRef, batches: &[RecordBatch]) -> Result<(File, u64)> {
     let mut file = BufWriter::new(tempfile::tempfile()?);
-    let batches = results.batches().unwrap_or_default();
     match format.of_rows() {
-        None => spreadsheet::write(&mut file, results.schema(), batches)?,
+        None => spreadsheet::write(&mut file, schema, batches)?,
         Some(rows) => {
-            let mut writer = RowWriter::new(rows, &mut file, results.schema())?;
+            let mut writer = RowWriter::new(rows, &mut file, schema)?;
             for batch in batches {
                 writer.write(batch)?;
             }

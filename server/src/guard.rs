@@ -21,6 +21,7 @@ use uuid::Uuid;
 use crate::{
     app::App,
     auth::{Client, Role},
+    dashboard,
     problem::{Answer, Problem, Told},
     router::PREFIX,
 };
@@ -102,6 +103,9 @@ pub(crate) async fn admit(
 ) -> Response {
     match admitted(&app, peer.ip(), &request) {
         Ok(client) => {
+            if !is_of_the_watch(request.uri().path().strip_prefix(PREFIX).unwrap_or_default()) {
+                app.settings.look(&app.market).await;
+            }
             request.extensions_mut().insert(client.clone());
             let request = request.map(|body| Body::new(TimeoutBody::new(SILENCE, body)));
             let mut response = next.run(request).await;
@@ -114,13 +118,14 @@ pub(crate) async fn admit(
 
 fn admitted(app: &App, peer: IpAddr, request: &Request) -> Answer<Client> {
     let path = request.uri().path().strip_prefix(PREFIX).unwrap_or_default();
+    let is_open = is_description(path) || dashboard::is_asked_for(request.method(), request.uri().path());
     // Those who look after the server have no key; so has no browser that is about to ask with one.
-    if matches!(path, "/health" | "/ready") || request.method() == Method::OPTIONS {
+    if is_of_the_watch(path) || request.method() == Method::OPTIONS {
         return Ok(Client { name: peer.to_string(), role: Role::Ingest });
     }
     let outcome = match app.keys.client(request.headers(), peer) {
-        // Whoever looks for how to ask has no key yet, and sees nothing of what is in the database.
-        Err(problem) if problem.status == 401 && is_description(path) && !is_key_given(request.headers()) => {
+        // Whoever looks for how to ask, or begins with the dashboard, has no key yet, and sees nothing of what is in the database.
+        Err(problem) if problem.status == 401 && is_open && !is_key_given(request.headers()) => {
             Ok(Client { name: peer.to_string(), role: Role::Ingest })
         }
         outcome => outcome,
@@ -128,7 +133,7 @@ fn admitted(app: &App, peer: IpAddr, request: &Request) -> Answer<Client> {
     // Wrong keys count as well, so that nobody can try many.
     app.limits.check(&outcome.as_ref().map_or_else(|_| peer.to_string(), |client| client.name.clone()))?;
     let client = outcome?;
-    if !is_description(path) {
+    if !is_open {
         client.needs(if path.starts_with("/ingest/") { Role::Ingest } else { Role::Read })?;
     }
     let is_upgrade = request.headers().contains_key(header::UPGRADE);
@@ -138,6 +143,11 @@ fn admitted(app: &App, peer: IpAddr, request: &Request) -> Answer<Client> {
         from_allowed_origin(app, request.headers())?;
     }
     Ok(client)
+}
+
+/// Whether a path is for those who look after the server, and are answered whatever else is going on.
+fn is_of_the_watch(path: &str) -> bool {
+    matches!(path, "/health" | "/ready")
 }
 
 /// Whether a path leads to the description of the interface.

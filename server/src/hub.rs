@@ -108,10 +108,10 @@ impl Wanted {
         Ok(Duration::from_millis((seconds * 1000.0).round() as u64))
     }
 
-    /// The same for the same words.
-    fn words(&self, interval: Duration) -> String {
+    /// The same for the same words, as long as the configuration is the same.
+    fn words(&self, interval: Duration, generation: u64) -> String {
         let Wanted { scanner_type, config, cutoff_time, symbols, texts, .. } = self;
-        json!([scanner_type, config, cutoff_time, symbols, texts, interval.as_millis()]).to_string()
+        json!([scanner_type, config, cutoff_time, symbols, texts, interval.as_millis(), generation]).to_string()
     }
 
     /// Finds the scanner and checks the arguments.
@@ -326,8 +326,10 @@ impl Hub {
     /// 400, 404 for what cannot be scanned, 503 when that cannot be told now or when too much is watched.
     pub(crate) async fn subscribe(self: &Arc<Hub>, app: &Arc<App>, wanted: Wanted) -> Answer<Subscription> {
         let named = |problem: Problem| problem.with_scanner(&wanted.scanner_type);
+        // A socket that was opened long ago asks for more without a request.
+        app.settings.look(&app.market).await;
         let interval = wanted.interval(app).map_err(named)?;
-        let words = wanted.words(interval);
+        let words = wanted.words(interval, app.configuration().generation);
         if let Some(subscription) = self.known(&words) {
             return Ok(subscription);
         }

@@ -38,6 +38,7 @@ use crate::{
     optimize,
     options::Options,
     problem::{Answer, Problem},
+    settings::Settings,
     work::Instance,
 };
 
@@ -241,6 +242,7 @@ impl Job {
 #[derive(Debug)]
 pub(crate) struct Jobs {
     options: Options,
+    settings: Arc<Settings>,
     market: Arc<Market>,
     state: stockscan_state::State,
     /// With which the state is read and written.
@@ -272,7 +274,7 @@ impl Jobs {
     ///
     /// # Errors
     /// As [`Engine::open`].
-    pub(crate) fn start(options: &Options, market: &Arc<Market>) -> Result<Arc<Jobs>> {
+    pub(crate) fn start(options: &Options, settings: &Arc<Settings>, market: &Arc<Market>) -> Result<Arc<Jobs>> {
         let state = stockscan_state::State::new(options.state.clone());
         let engine = Engine::open(stockscan_engine::Options { threads: Some(1), ..stockscan_engine::Options::memory() })?;
         let jobs = Arc::new(Jobs {
@@ -282,6 +284,7 @@ impl Jobs {
             inner: Mutex::default(),
             wake: Condvar::new(),
             options: options.clone(),
+            settings: Arc::clone(settings),
         });
         if let Err(error) = jobs.written(|_, _| Ok(())) {
             tracing::warn!(%error, "which jobs an earlier server did not finish cannot be written down yet");
@@ -429,6 +432,7 @@ impl Jobs {
         let engine = self.enter(job, !is_first && !self.market.is_read_only())?;
         job.watch.begin(&engine)?;
         let (end, ended) = mpsc::channel::<()>();
+        let options = self.settings.applied(&self.options);
         let outcome = thread::scope(|scope| {
             if is_first {
                 scope.spawn(move || {
@@ -443,8 +447,8 @@ impl Jobs {
             // Dropped in a panic, too, which would wait for the other thread for ever otherwise.
             let _end = end;
             match job.kind {
-                Kind::Backtest => backtest::run(&engine, &self.options, &job.request, &job.watch, deadline),
-                Kind::Optimize => optimize::run(&engine, &self.options, &job.request, &job.watch, deadline),
+                Kind::Backtest => backtest::run(&engine, &options, &job.request, &job.watch, deadline),
+                Kind::Optimize => optimize::run(&engine, &options, &job.request, &job.watch, deadline),
             }
         });
         job.watch.end();
@@ -622,9 +626,10 @@ pub(crate) async fn submit(app: &Arc<App>, kind: Kind, given: Map<String, JsonVa
     let wait = wait.duration()?;
     let (inner, request) = (Arc::clone(app), given.clone());
     let checked = app.workers.run(Instance::Ours, app.allowed(), move |engine| {
+        let options = inner.settings.applied(&inner.options);
         let outcome = match kind {
-            Kind::Backtest => backtest::check(engine, &inner.options, &request),
-            Kind::Optimize => optimize::check(engine, &inner.options, &request),
+            Kind::Backtest => backtest::check(engine, &options, &request),
+            Kind::Optimize => optimize::check(engine, &options, &request),
         };
         Ok(outcome.map_err(|error| told(error, engine, &request)))
     });

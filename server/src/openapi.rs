@@ -75,7 +75,6 @@ pub(crate) fn finished(document: &OpenApi, app: &App) -> Value {
         document["paths"][format!("{PREFIX}/{path}")]["get"]["security"] = json!([]);
     }
     let schemas = &mut document["components"]["schemas"];
-    schemas["BatchRequest"]["properties"]["scans"]["maxItems"] = app.configuration().api.max_batch_size.0.into();
     // One that is wrong fails alone, so that here no value is.
     let mut any = schemas["ScanRequest"].clone();
     any["description"] = "A scan as of `POST /scan`. What holds of its values there holds here, but one that is wrong fails alone.".into();
@@ -155,6 +154,7 @@ fn loosen(schema: &mut Value) {
 fn with_scanners(document: &Value, app: &App, engine: &Engine, scanners: &[Scanner]) -> Result<String> {
     let mut document = document.clone();
     let schemas = &mut document["components"]["schemas"];
+    schemas["BatchRequest"]["properties"]["scans"]["maxItems"] = app.configuration().api.max_batch_size.0.into();
     let bases: Vec<(&str, Value)> = OF_SCANNERS.into_iter().map(|name| (name, schemas[name].clone())).collect();
     let mut kinds: Map<String, Value> = Map::new();
     let mut names: Vec<&str> = Vec::new();

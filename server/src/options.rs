@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use stockscan_configuration::Configuration;
+use stockscan_configuration::{Configuration, Sources};
 
 /// How a server is started.
 #[derive(Debug, Clone)]
@@ -15,8 +15,10 @@ pub struct Options {
     pub bar_minutes: u32,
     /// The history of scans.
     pub state: PathBuf,
-    /// What the files and variables say.
+    /// What the files and variables say when the server starts.
     pub configuration: Configuration,
+    /// These files and variables. A file that changes is read again.
+    pub sources: Sources,
     /// The file with the keys of the clients; it need not exist.
     pub keys: PathBuf,
     /// Whether strangers may send statements of their own.

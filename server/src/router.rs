@@ -6,7 +6,7 @@ use axum::{
     Router,
     body::Body,
     extract::{DefaultBodyLimit, State},
-    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::from_fn_with_state,
     response::{IntoResponse, Response},
     routing::get,
@@ -21,8 +21,8 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    alerts, app::App, backtest, bars, catalogue, events, export, guard, health, history, ingest, jobs, openapi, optimize, problem::Problem,
-    query, scan, socket, statistics,
+    alerts, app::App, backtest, bars, catalogue, configuration, dashboard, events, explain, export, guard, health, history, indicators,
+    ingest, jobs, openapi, optimize, problem::Problem, query, scan, socket, statistics, table,
 };
 
 /// Where everything is.
@@ -51,18 +51,25 @@ fn paths(app: &Arc<App>) -> (Router, utoipa::openapi::OpenApi) {
     let inside = OpenApiRouter::new()
         .routes(routes!(scan::scan))
         .routes(routes!(scan::batch_scan))
+        .routes(routes!(explain::explain))
         .routes(routes!(history::scan))
         .routes(routes!(history::scans))
         .routes(routes!(export::export))
+        .routes(routes!(table::table))
         .routes(routes!(statistics::performance))
         .routes(routes!(catalogue::scanners))
         .routes(routes!(catalogue::scanner_types))
         .routes(routes!(catalogue::time_windows))
         .routes(routes!(catalogue::symbols))
+        .routes(routes!(catalogue::sessions))
         .routes(routes!(catalogue::market_overview))
         .routes(routes!(catalogue::default_configuration))
         .routes(routes!(catalogue::validate))
+        .routes(routes!(configuration::configuration))
+        .routes(routes!(configuration::put, configuration::delete))
         .routes(routes!(bars::bars))
+        .routes(routes!(indicators::indicators))
+        .routes(routes!(indicators::of_bars))
         .route("/ws/live-scan", get(socket::live_scan))
         .route("/ws/scanner/{type}", get(socket::scanner))
         .routes(routes!(events::scanner))
@@ -99,6 +106,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route(&format!("{PREFIX}/docs"), get(openapi::docs))
         .route(&format!("{PREFIX}/docs/"), get(openapi::page))
         .route(&format!("{PREFIX}/docs/{{*path}}"), get(openapi::file))
+        .merge(dashboard::routes())
         .fallback(|| async { Problem::not_found(format!("there is no such path; {PREFIX}/docs lists all")) })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", format!("not with this method; {PREFIX}/docs lists all"))
@@ -117,13 +125,13 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
 
 /// Pages of the listed origins may ask.
 fn cors(app: &Arc<App>) -> CorsLayer {
-    if !app.configuration().api.enable_cors {
-        return CorsLayer::new();
-    }
-    let origins: Vec<HeaderValue> = app.options.origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    let inner = Arc::clone(app);
+    let is_listed = move |origin: &HeaderValue, _: &Parts| {
+        inner.configuration().api.enable_cors && inner.options.origins.iter().any(|listed| listed.as_bytes() == origin.as_bytes())
+    };
     CorsLayer::new()
-        .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_origin(AllowOrigin::predicate(is_listed))
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,

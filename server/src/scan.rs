@@ -113,6 +113,8 @@ pub(crate) struct ScanResponse {
 /// A scan that is ready to be run.
 pub(crate) struct Prepared {
     pub(crate) call: Call,
+    /// The first session.
+    pub(crate) start: String,
     /// The last session.
     pub(crate) end: String,
     pub(crate) query: Query,
@@ -137,7 +139,7 @@ impl ScanRequest {
         let call = engine.call(&function, &[days, arguments].concat())?;
         let data_version = if documented.is_fixed { app.market.version_seen(engine)? } else { None };
         let query = self.with_outcomes(app, engine, &call, (&start, &end))?;
-        Ok(Prepared { settings: app.configuration().run_settings(&scanner), call, end, query, data_version })
+        Ok(Prepared { settings: app.configuration().run_settings(&scanner), call, start, end, query, data_version })
     }
 
     /// What the configuration says, and over it the request.
@@ -267,8 +269,9 @@ pub(crate) async fn answer(app: &Arc<App>, request: ScanRequest) -> Answer<Arc<K
     let scanner = request.scanner_type.clone();
     let named = |problem: Problem| problem.with_scanner(&scanner);
     // Without a look at the data, if it is the same as when the answer was made.
+    let generation = app.configuration().generation;
     if let Some(Some(version)) = app.market.known_version()
-        && let Some(kept) = app.cache.get(&Cache::key("scan", &request, &version))
+        && let Some(kept) = app.cache.get(&Cache::key("scan", &(generation, &request), &version))
     {
         metrics::counter!("stockscan_scans_cached_total").increment(1);
         return Ok(kept);
@@ -291,7 +294,7 @@ pub(crate) async fn answer(app: &Arc<App>, request: ScanRequest) -> Answer<Arc<K
     let within = if is_over { LONG.max(settings.cache_ttl) } else { settings.cache_ttl };
     let kept = Arc::new(Kept::new(body, within));
     if let Some(version) = prepared.data_version.filter(|_| settings.enable_caching && !settings.cache_ttl.is_zero()) {
-        app.cache.insert(Cache::key("scan", &request, &version), Arc::clone(&kept));
+        app.cache.insert(Cache::key("scan", &(generation, &request), &version), Arc::clone(&kept));
     }
     Ok(kept)
 }

@@ -12,8 +12,16 @@ TOGETHER = re.compile(
     r"|there is no bar (of|in) those|the database has no bars that can be scanned|must tell one scan from the others"
     r"|there are more than|combinations|^optimize: objective "
 )
-# What stands in lines of bars, and in statements, is no matter of a schema, nor which names the queries of events may have.
-OF_CONTENT = ("/ingest/bars", "/query", "/events/scanner/{type}")
+# What stands in lines of bars, in statements and in rows is no matter of a schema, nor which names the queries of events and of indicators may have,
+# nor which values a key of the configuration takes.
+OF_CONTENT = (
+    "/ingest/bars",
+    "/query",
+    "/table/{format}",
+    "/events/scanner/{type}",
+    "/bars/{symbol}/indicators/{indicator}",
+    "/configuration/{section}/{key}",
+)
 
 
 @schemathesis.hook

@@ -20,7 +20,7 @@ import pytest
 from conftest import connect
 from server import PREFIX, Server, scanner
 
-# Coverage of 30 operations, of which a dozen have the parameters of fifteen scanners, takes a minute of a slow machine; the other phases go on for as
+# Coverage of 40 operations, of which a dozen have the parameters of fifteen scanners, takes a minute of a slow machine; the other phases go on for as
 # long as they are let.
 SECONDS = {"examples,coverage": 90, "fuzzing,stateful": 45, "examples,fuzzing": 20}
 MEDIA = {
@@ -377,7 +377,7 @@ def test_what_is_accepted_first_is_sent(server):
 
 NASTY = [
     ("GET", "/no-such-path", None, 404, None),
-    ("GET", "//", None, 404, None),
+    ("GET", "//no-such-path", None, 404, None),
     ("GET", "//etc/passwd", None, 404, None),
     ("GET", "/../../../etc/passwd", None, 404, None),
     ("GET", "/docs/../../../../etc/passwd", None, 404, None),

@@ -14,8 +14,7 @@ use arrow::{
 };
 use serde_json::Value;
 use stockscan_configuration::{
-    Configuration, Key, Layer, OLD_DASHBOARD, Origin, Place, RUN_KEYS, SECTIONS, allowed_of, default_of, edit, keys, parameters, places,
-    schema, value_from_text,
+    Change, Configuration, Entry, OLD_DASHBOARD, Origin, Place, SECTIONS, Sources, keys, parameters, places, schema, value_from_text,
 };
 use stockscan_engine::{Engine, Error, Options, Result, nearest};
 
@@ -34,7 +33,7 @@ pub(crate) fn run(global: &mut Global, config: &Config) -> Result<()> {
     let loaded = Configuration::load(global.config_file.as_deref(), &global.variables);
     if loaded.is_err() {
         // What can be read of it, to check and to repair the rest.
-        global.configuration = with(global, None).unwrap_or_default();
+        global.configuration = sources(global).load_with(None).unwrap_or_default();
     }
     if config.schema {
         let text = serde_json::to_string_pretty(&schema(&catalogue(global)?)?).map_err(|error| Error::Invalid(error.to_string()))?;
@@ -58,7 +57,12 @@ pub(crate) fn run(global: &mut Global, config: &Config) -> Result<()> {
     }
     loaded?;
     let row = found(global, config.scanner_type.as_deref(), key)?;
-    output::write_text(&format!("{}\n", row.value), &config.output)
+    output::write_text(&format!("{}\n", shown(&row.value)), &config.output)
+}
+
+/// Where a value comes from, in a word.
+fn origin(entry: &Entry) -> String {
+    entry.origin.as_ref().map_or(BUILT_IN.to_owned(), Origin::to_string)
 }
 
 /// The database with the user's own scanners, else what is built in.
@@ -77,57 +81,8 @@ fn catalogue(global: &Global) -> Result<Engine> {
     }
 }
 
-/// A key with its value.
-struct Row {
-    section: String,
-    key: String,
-    value: String,
-    origin: String,
-    unit: String,
-    allowed: String,
-    meaning: String,
-    acts_in: String,
-}
-
-/// Every key, and what is configured of scanners and alerts.
-fn everything(configuration: &Configuration) -> Result<Vec<Row>> {
-    let values = serde_json::to_value(configuration).map_err(|error| Error::Invalid(error.to_string()))?;
-    let origin = |section: &str, key: &str| configuration.origin(section, key).map_or(BUILT_IN.to_owned(), Origin::to_string);
-    let mut rows: Vec<Row> = Vec::new();
-    for Key { section, name, allowed, meaning, acts_in, .. } in keys() {
-        rows.push(Row {
-            value: shown(&values[&section][&name]),
-            origin: origin(&section, &name),
-            unit: String::new(),
-            allowed,
-            meaning,
-            acts_in: acts_in.unwrap_or_default(),
-            section,
-            key: name,
-        });
-    }
-    let of_scanners = configuration.scanners.iter().flat_map(|(scanner, settings)| {
-        settings.iter().map(move |(key, setting)| (scanner.clone(), key.clone(), shown(&setting.value), setting.origin.to_string()))
-    });
-    let of_alerts = configuration.alerts.keys().map(|name| {
-        let rule = &values["alerts"][name];
-        ("alerts".to_owned(), name.clone(), shown(rule), origin("alerts", name))
-    });
-    rows.extend(of_scanners.chain(of_alerts).map(|(section, key, value, origin)| Row {
-        section,
-        key,
-        value,
-        origin,
-        unit: String::new(),
-        allowed: String::new(),
-        meaning: String::new(),
-        acts_in: String::new(),
-    }));
-    Ok(rows)
-}
-
 /// A scanner's effective values.
-fn of_scanner(global: &Global, given: &str) -> Result<Vec<Row>> {
+fn of_scanner(global: &Global, given: &str) -> Result<Vec<Entry>> {
     let engine = catalogue(global)?;
     let configuration = &global.configuration;
     for stranger in configuration.check_scanners(&engine)? {
@@ -136,29 +91,7 @@ fn of_scanner(global: &Global, given: &str) -> Result<Vec<Row>> {
         }
     }
     let scanner = short_name(&engine, given)?;
-    let settings = configuration.scanner_settings(&engine, &scanner)?;
-    let mut rows = Vec::new();
-    for parameter in parameters(&engine, &scanner)? {
-        let setting = settings.get(&parameter.name);
-        let built_in = default_of(&parameter).map(|value| shown(&value)).or(parameter.default.clone()).unwrap_or_default();
-        rows.push(Row {
-            section: scanner.clone(),
-            value: setting.map_or(built_in, |setting| shown(&setting.value)),
-            origin: setting.map_or(BUILT_IN.to_owned(), |setting| setting.origin.to_string()),
-            allowed: allowed_of(&parameter),
-            unit: parameter.unit.unwrap_or_default(),
-            meaning: parameter.doc.unwrap_or_default(),
-            key: parameter.name,
-            acts_in: String::new(),
-        });
-    }
-    for row in everything(configuration)?.into_iter().filter(|row| row.section == "default" && RUN_KEYS.contains(&row.key.as_str())) {
-        let setting = settings.get(&row.key);
-        let value = setting.map_or(row.value, |setting| shown(&setting.value));
-        let origin = setting.map_or(row.origin, |setting| setting.origin.to_string());
-        rows.push(Row { section: scanner.clone(), value, origin, ..row });
-    }
-    Ok(rows)
+    configuration.scanner_entries(&engine, &scanner, parameters(&engine, &scanner)?)
 }
 
 fn short_name(engine: &Engine, given: &str) -> Result<String> {
@@ -169,35 +102,35 @@ fn short_name(engine: &Engine, given: &str) -> Result<String> {
 fn show(global: &Global, config: &Config) -> Result<()> {
     let (rows, of_one) = match &config.scanner_type {
         Some(scanner) => (of_scanner(global, scanner)?, true),
-        None => (everything(&global.configuration)?, false),
+        None => (global.configuration.entries()?, false),
     };
     let is_table = output::format(&config.output)? == Format::Table;
-    let column = |text: fn(&Row) -> &String| rows.iter().map(|row| text(row).clone()).collect::<Vec<_>>();
+    let column = |text: fn(&Entry) -> String| rows.iter().map(text).collect::<Vec<_>>();
     let keys = rows.iter().map(|row| if of_one { row.key.clone() } else { format!("{}.{}", row.section, row.key) }).collect();
-    let mut columns = vec![("key", keys), ("value", column(|row| &row.value)), ("origin", column(|row| &row.origin))];
+    let mut columns = vec![("key", keys), ("value", column(|row| shown(&row.value))), ("origin", column(origin))];
     if of_one {
-        columns.push(("unit", column(|row| &row.unit)));
+        columns.push(("unit", column(|row| row.unit.clone().unwrap_or_default())));
     }
     if is_table {
         let briefly =
             |text: String| if text.chars().count() > 60 { format!("{}…", text.chars().take(57).collect::<String>()) } else { text };
-        columns.push(("allowed", column(|row| &row.allowed)));
+        columns.push(("allowed", column(|row| row.allowed.clone())));
         columns = columns.into_iter().map(|(name, texts)| (name, texts.into_iter().map(briefly).collect())).collect();
     } else {
-        columns.extend([("allowed", column(|row| &row.allowed)), ("meaning", column(|row| &row.meaning))]);
+        columns.extend([("allowed", column(|row| row.allowed.clone())), ("meaning", column(|row| row.meaning.clone()))]);
         if !of_one {
-            columns.push(("acts_in", column(|row| &row.acts_in)));
+            columns.push(("acts_in", column(|row| row.acts_in.clone().unwrap_or_default())));
         }
     }
     output::write_kept(&table(columns)?, &config.output, Numbers::Exact, &["key", "value", "origin"], &[])?;
     if is_table && !of_one && !global.quiet {
         let mut later: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for row in rows.iter().filter(|row| !row.acts_in.is_empty()) {
-            later.entry(&row.acts_in).or_default().push(format!("{}.{}", row.section, row.key));
+        for (part, row) in rows.iter().filter_map(|row| Some((row.acts_in.as_deref()?, row))) {
+            later.entry(part).or_default().push(format!("{}.{}", row.section, row.key));
         }
         say!("");
         for (part, keys) in later {
-            say(&format!("only in the {part}, which is not there yet: {}", keys.join(", ")));
+            say(&format!("only in the {part}: {}", keys.join(", ")));
         }
         say("'scanner config --scanner-type NAME' shows a scanner's values, '--key KEY --value VALUE' sets one");
     }
@@ -205,7 +138,7 @@ fn show(global: &Global, config: &Config) -> Result<()> {
 }
 
 /// The key that is meant.
-fn found(global: &Global, scanner: Option<&str>, key: &str) -> Result<Row> {
+fn found(global: &Global, scanner: Option<&str>, key: &str) -> Result<Entry> {
     if let Some((scanner, key)) = in_scanner(scanner, key) {
         let rows = of_scanner(global, scanner)?;
         let known: Vec<String> = rows.iter().map(|row| row.key.clone()).collect();
@@ -213,7 +146,7 @@ fn found(global: &Global, scanner: Option<&str>, key: &str) -> Result<Row> {
         let row = rows.into_iter().find(|row| row.key == key);
         return row.ok_or_else(|| no_key(&format!("{scanner} has no key '{key}'"), key, &known));
     }
-    let rows = everything(&global.configuration)?;
+    let rows = global.configuration.entries()?;
     let (section, name) = place_of(key, &rows)?;
     let row = rows.into_iter().find(|row| row.section == section && row.key == name);
     row.ok_or_else(|| Error::Invalid(format!("there is no rule '{name}' in alerts; 'scanner config' shows those that there are")))
@@ -226,8 +159,8 @@ fn in_scanner<'a>(scanner: Option<&'a str>, key: &'a str) -> Option<(&'a str, &'
 }
 
 /// Section and name of a key that is none of a scanner's.
-fn place_of(key: &str, rows: &[Row]) -> Result<(String, String)> {
-    let of_all: Vec<&Row> = rows.iter().filter(|row| SECTIONS.contains(&row.section.as_str())).collect();
+fn place_of(key: &str, rows: &[Entry]) -> Result<(String, String)> {
+    let of_all: Vec<&Entry> = rows.iter().filter(|row| SECTIONS.contains(&row.section.as_str())).collect();
     if let Some((section, name)) = key.split_once('.') {
         let section = if section == OLD_DASHBOARD { "dashboard" } else { section };
         let known: Vec<String> = of_all.iter().filter(|row| row.section == section).map(|row| row.key.clone()).collect();
@@ -265,22 +198,14 @@ fn change(global: &Global, config: &Config, key: &str) -> Result<()> {
     let engine = if of_scanner.is_some() || key.starts_with("alerts.") { Some(catalogue(global)?) } else { None };
     let (section, name) = match (&engine, of_scanner) {
         (Some(engine), Some((scanner, name))) => (short_name(engine, scanner)?, name.to_owned()),
-        _ => place_of(key, &everything(&Configuration::default())?)?,
+        _ => place_of(key, &Configuration::default().entries()?)?,
     };
     let value = match &config.value {
         Some(text) => Some(value_from_text(engine.as_ref(), &section, &name, text)?),
         None => None,
     };
     let path = target(global, config)?;
-    let mut effective = None;
-    let old = edit(&path, &section, &name, value.as_ref(), |layer| {
-        let configuration = with(global, Some(layer))?;
-        if let Some(engine) = &engine {
-            configuration.check_scanners(engine)?;
-        }
-        effective = Some(configuration);
-        Ok(())
-    })?;
+    let Change { old, configuration: effective } = sources(global).change(&path, &section, &name, value.as_ref(), engine.as_ref())?;
     let shown_path = path.display();
     if value.is_none() && old.is_none() {
         return Err(Error::Invalid(format!("{shown_path} does not set {section}.{name}; 'scanner config' says where it comes from")));
@@ -300,9 +225,9 @@ fn change(global: &Global, config: &Config, key: &str) -> Result<()> {
                 configuration.scanner_settings(engine, &section)?.get(&name).map(|setting| (setting.origin.clone(), shown(&setting.value)))
             }
             _ => configuration.origin(&section, &name).map(|origin| {
-                let row =
-                    everything(&configuration).ok().and_then(|rows| rows.into_iter().find(|row| row.section == section && row.key == name));
-                (origin.clone(), row.map_or(String::new(), |row| row.value))
+                let rows = configuration.entries().unwrap_or_default();
+                let row = rows.into_iter().find(|row| row.section == section && row.key == name);
+                (origin.clone(), row.map_or(String::new(), |row| shown(&row.value)))
             }),
         };
         if let (Some((origin, now)), Some(_)) = (now, &value)
@@ -311,19 +236,18 @@ fn change(global: &Global, config: &Config, key: &str) -> Result<()> {
             say!("it has no effect, since {origin} says {now} and wins");
         }
     }
-    if let Some(key) = keys().into_iter().find(|key| key.section == section && key.name == name)
-        && let Some(part) = key.acts_in
+    if let Some(key) = keys().iter().find(|key| key.section == section && key.name == name)
+        && let Some(part) = &key.acts_in
     {
-        say!("it acts only in the {part}, which is not there yet");
+        say!("it acts only in the {part}");
     }
     Ok(())
 }
 
 /// The file to change.
 fn target(global: &Global, config: &Config) -> Result<PathBuf> {
-    let places = places(global.config_file.as_deref());
     if config.user {
-        let yours = places.into_iter().find(|place| place.whose == "yours");
+        let yours = places(global.config_file.as_deref()).into_iter().find(|place| place.whose == "yours");
         let path = yours.map(|place| place.path).ok_or_else(|| {
             Error::Invalid(
                 "--user: there is no home folder; expected the variable HOME or XDG_CONFIG_HOME, or --config-file FILE".to_owned(),
@@ -334,19 +258,12 @@ fn target(global: &Global, config: &Config) -> Result<PathBuf> {
         }
         return Ok(path);
     }
-    places.into_iter().last().map(|place| place.path).ok_or_else(|| Error::Invalid("there is no place for a file".to_owned()))
+    Ok(sources(global).target())
 }
 
-/// The configuration, maybe with one of its files as it will be. Files with mistakes are left out.
-fn with(global: &Global, new: Option<Layer>) -> Result<Configuration> {
-    let mut layers = Vec::new();
-    for place in places(global.config_file.as_deref()) {
-        match &new {
-            Some(new) if new.origin == Origin::File(place.path.clone()) => layers.push(new.clone()),
-            _ => layers.extend(place.read().unwrap_or_default()),
-        }
-    }
-    Configuration::merged(layers, &global.variables)
+/// Where the configuration comes from.
+fn sources(global: &Global) -> Sources {
+    Sources { named: global.config_file.clone(), variables: global.variables.clone() }
 }
 
 fn show_places(global: &Global, config: &Config) -> Result<()> {

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use stockscan_configuration::Sources;
 use stockscan_engine::{Error, Options as DatabaseOptions, Result};
 use stockscan_server::{Keys, Options, PREFIX};
 use tracing_subscriber::{EnvFilter, fmt};
@@ -35,6 +36,7 @@ pub(crate) fn run(global: &Global, serve: &Serve) -> Result<()> {
         bar_minutes: global.bar_minutes,
         state: super::recording::state(global).path().to_path_buf(),
         configuration: global.configuration.clone(),
+        sources: Sources { named: global.config_file.clone(), variables: global.variables.clone() },
         keys,
         enable_query: serve.enable_query,
         origins: serve.allow_origin.iter().map(|origin| origin.trim_end_matches('/').to_owned()).collect(),
@@ -48,7 +50,8 @@ pub(crate) fn run(global: &Global, serve: &Serve) -> Result<()> {
     stockscan_server::serve(options, |address| {
         if !global.quiet {
             say!(
-                "serving {} at http://{address}{PREFIX}, described at http://{address}{PREFIX}/docs; Ctrl-C ends it",
+                "serving {}: dashboard at http://{address}/, interface at http://{address}{PREFIX}, described at http://{address}{PREFIX}/docs; \
+                 Ctrl-C ends it",
                 database(global).display()
             );
         }
