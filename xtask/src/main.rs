@@ -1,5 +1,6 @@
 //! `cargo xtask …`: what a contributor or a first-time user runs. Nothing beyond the standard library, so that it builds in a moment.
 
+mod dashboard;
 mod extension;
 mod python;
 mod run;
@@ -10,8 +11,9 @@ use run::{Outcome, cargo, root, step};
 
 const HELP: &str = "\
 cargo xtask demo        build everything, make a market, run a scan on it, say what to try next
-cargo xtask test        all tests: Rust, SQL files, the command, the Python client with the loaded extension
+cargo xtask test        all tests: Rust, SQL files, the command, the Python client with the loaded extension, the dashboard in a browser
 cargo xtask extension   build dist/stockscan.duckdb_extension for this platform
+cargo xtask dashboard   build web/dist, the files of the dashboard, which are committed
 cargo xtask bench       benchmarks; they check their answers and print ratios
 cargo xtask lint        format and clippy, warnings are errors";
 
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.first().map(String::as_str) {
         Some("demo") => demo(),
         Some("test") => test(),
+        Some("dashboard") => dashboard::build(),
         Some("extension") => extension::build().map(|_| ()),
         Some("bench") => bench(rest),
         Some("lint") => lint(),
@@ -63,7 +66,8 @@ fn test() -> Outcome {
         .args(["-m", "pytest", "-q", "--numprocesses", "auto", "--dist", "loadfile", "tests/python"])
         .env("STOCKSCAN_EXTENSION", extension)
         .env("STOCKSCAN_SCANNER", run::target_directory()?.join("debug/scanner"))
-        .run()
+        .run()?;
+    dashboard::test()
 }
 
 fn bench(arguments: &[String]) -> Outcome {
