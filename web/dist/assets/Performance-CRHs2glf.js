@@ -1,0 +1,1 @@
+import{M as e,P as t}from"./index-wryHN1Fh.js";import"./legacy-Bgj-2Yrx.js";var n=t(`<p>Performance</p>`);function r(t){var r=n();e(t,r)}export{r as default};

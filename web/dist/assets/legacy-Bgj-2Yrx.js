@@ -1,0 +1,1 @@
+import{Q as e}from"./index-wryHN1Fh.js";e();
