@@ -81,7 +81,7 @@ export interface Session {
   volume: number;
 }
 
-export interface Bar {
+export interface Bar extends Row {
   symbol: string;
   ts: string;
   open: number;

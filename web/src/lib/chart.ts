@@ -127,7 +127,7 @@ export class SymbolPlot {
       rightPriceScale: { borderVisible: false },
       localization: { priceFormatter: (price: number) => number(price) },
     });
-    this.#candles = this.chart.addSeries(CandlestickSeries, { priceLineVisible: false, lastValueVisible: true });
+    this.#candles = this.chart.addSeries(CandlestickSeries, { priceLineVisible: false, lastValueVisible: false });
     this.#candles.priceScale().applyOptions({ scaleMargins: { top: 0.08, bottom: 0.22 } });
     this.#candles.attachPrimitive(this.#cutoff);
     this.#volume = this.chart.addSeries(HistogramSeries, {
