@@ -154,7 +154,11 @@ export class SymbolPlot {
   }
 
   draw({ bars, levels, lines, cutoff, marks }: Picture, { keepView = false } = {}): void {
-    const view = keepView ? this.chart.timeScale().getVisibleRange() : null;
+    // Who looks at the newest bar goes on with it; else the view stays where it is.
+    const logical = keepView ? this.chart.timeScale().getVisibleLogicalRange() : null;
+    const isAtEnd = logical !== null && logical.to >= this.#bars.size - 1;
+    const view = keepView && !isAtEnd ? this.chart.timeScale().getVisibleRange() : null;
+    const grown = bars.length - this.#bars.size;
     const [up, down] = [`${colour("up")}80`, `${colour("down")}80`];
     this.#bars = new Map(bars.map((bar) => [seconds(bar.ts), bar]));
     this.#candles.setData(bars.map(({ ts, open, high, low, close }) => ({ time: seconds(ts), open, high, low, close })));
@@ -195,7 +199,8 @@ export class SymbolPlot {
       .sort((one, other) => one.time - other.time);
     this.#marks.setMarkers(pictured);
 
-    if (view) this.chart.timeScale().setVisibleRange(view);
+    if (isAtEnd) this.chart.timeScale().setVisibleLogicalRange({ from: logical.from + grown, to: logical.to + grown });
+    else if (view) this.chart.timeScale().setVisibleRange(view);
   }
 
   /** The bar of a moment: the last that starts by then. */
