@@ -240,7 +240,7 @@ class Live {
   #connect(): void {
     this.#link = "connecting";
     this.#heardAt = this.#startedAt = Date.now();
-    this.#id = "";
+    this.heartbeatAt = 0;
     this.staleness = "";
     const own = socket("/ws/live-scan");
     this.#socket = own;
@@ -353,6 +353,10 @@ class Live {
         } else if (id === undefined || id === this.#id) {
           const parameter = message["parameter"];
           this.refused = new Problem(Number(message["status"]), String(message["error"]), String(message["detail"]), typeof parameter === "string" ? parameter : null);
+          // What is there answers another question.
+          this.rows = [];
+          this.dataAsOf = "";
+          this.updatedAt = 0;
           this.isCurrent = false;
           this.#note(this.refused.message);
         }
