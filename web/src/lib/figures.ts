@@ -55,7 +55,7 @@ export function figures(summary: Row): { title: string; figures: Figure[] }[] {
         { label: "Mean win", value: change(of("mean_win_pct")), sign: signOf(of("mean_win_pct")), beside: `mean loss ${change(of("mean_loss_pct"))}`, explanation: "What winners brought on average, and what losers cost. A high hit rate with losses far beyond the wins loses money." },
         { label: "Profit factor", value: plain(of("profit_factor")), explanation: "All that was won over all that was lost. Above 1 it gained. Not known, or huge, where hardly anything was lost, which will not last." },
         { label: "Expectancy", value: plain(of("expectancy")), sign: signOf(of("expectancy")), beside: "currency a trade", explanation: "Profit of a trade on average, in money." },
-        { label: "Best and worst on the way", value: change(of("mean_mfe_pct")), beside: `against it ${change(of("mean_mae_pct"))}`, explanation: "The best and the worst that a trade stood at while it was held, on average (MFE and MAE): how much a stop or a target leaves." },
+        { label: "Mean MFE", value: change(of("mean_mfe_pct")), beside: `mean MAE ${change(of("mean_mae_pct"))}`, explanation: "The best and the worst that a trade stood at while it was held, on average (MFE and MAE): how much a stop or a target leaves." },
         { label: "Held for", value: held, explanation: "How long a trade was held, on average." },
       ],
     },
@@ -77,7 +77,8 @@ export function doubts(summary: Row, request: Row): string[] {
   const of = (name: string): number | null => (isNumber(summary[name]) ? (summary[name] as number) : null);
   const trades = of("trades") ?? 0;
   const said: string[] = [];
-  if (trades < 30) said.push(`${trades === 0 ? "There are no trades" : trades === 1 ? "There is one trade" : `There are ${trades} trades`}: below some thirty, everything else here is noise.`);
+  if (trades === 0) return ["There are no trades, so there is nothing to judge by."];
+  if (trades < 30) said.push(`${trades === 1 ? "There is one trade" : `There are ${trades} trades`}: below some thirty, everything else here is noise.`);
   if (!Number(request["cost_bps"]) && !Number(request["slippage_bps"])) said.push("Costs are 0: real ones are not. Give costs and slippage under the rules of trading.");
   else if (!Number(request["slippage_bps"])) said.push("Slippage is 0: every trade got the price of its bar. Try what a few bps leave of it.");
   const notTaken = of("not_taken") ?? 0;
@@ -85,7 +86,7 @@ export function doubts(summary: Row, request: Row): string[] {
   const [mean, median] = [of("mean_return_pct"), of("median_return_pct")];
   if (mean !== null && median !== null && mean > 0 && median <= 0) said.push("The mean is a gain and the median is not: it lives on a few trades.");
   const [total, benchmark] = [of("total_return_pct"), of("benchmark_return_pct")];
-  if (total !== null && benchmark !== null && trades > 0 && total < benchmark) said.push(`Holding everything brought more: ${signed(benchmark)} against ${signed(total)}.`);
+  if (total !== null && benchmark !== null && total < benchmark) said.push(`Holding everything brought more: ${signed(benchmark)} against ${signed(total)}.`);
   const [lower, upper] = [of("hit_rate_lower_pct"), of("hit_rate_upper_pct")];
   if (trades >= 30 && lower !== null && upper !== null && lower < 50 && upper > 50) said.push("The hit rate cannot be told from that of a coin: its interval has 50% in it.");
   const worst = of("mean_loss_pct");
