@@ -6,7 +6,7 @@
 import { address } from "./address.svelte";
 import type { Cell, Parameter, Row, Values } from "./api";
 import { parameters } from "./catalogue.svelte";
-import { fromSql, toText, values } from "./parameters";
+import { toText, values } from "./parameters";
 import { chosen, symbolsOf } from "./scan";
 
 type Field = Pick<Parameter, "name" | "type" | "doc"> & Partial<Parameter>;
@@ -71,26 +71,23 @@ export function tradingRequest(varied: string[] = []): Values {
   };
 }
 
+/** A value as a field has it: times to the minute. */
+const textOf = (value: Cell | undefined): string => toText(value).replace(/^(\d\d:\d\d):00$/, "$1");
+
 /** A request as the address has it. */
 export function addressOf(request: Row): Record<string, string> {
   const config = (request["config"] ?? {}) as Values;
   const prefixed = (prefix: string, entries: [string, Cell | undefined][]): Record<string, string> =>
-    Object.fromEntries(entries.map(([name, value]) => [`${prefix}${name}`, toText(value) || " "]));
+    Object.fromEntries(entries.map(([name, value]) => [`${prefix}${name}`, textOf(value) || " "]));
   const beside = BESIDE.filter((name) => name in request && request[name] !== null).map((name): [string, Cell | undefined] => [name, request[name]]);
   const rules = ALL_RULES.filter(({ name }) => name in request && request[name] !== null).map(({ name }): [string, Cell | undefined] => [name, request[name]]);
   const named = { scanner: request["scanner_type"], from: request["start_date"], to: request["end_date"], cutoff: request["cutoff_time"], symbols: request["symbols"] };
   const given = Object.entries(named).filter(([, value]) => value !== null && value !== undefined);
   return {
-    ...Object.fromEntries(given.map(([name, value]) => [name, toText(value)])),
+    ...Object.fromEntries(given.map(([name, value]) => [name, textOf(value)])),
     ...prefixed("p.", [...Object.entries(config), ...beside]),
     ...prefixed("t.", rules),
   };
-}
-
-/** The value of a rule: as given, else as it is without. */
-export function ruleOf(request: Row, name: string): Cell {
-  const rule = ALL_RULES.find((known) => known.name === name);
-  return request[name] ?? (rule ? fromSql(rule.default) : null);
 }
 
 /** Whether two requests ask for the same. */
