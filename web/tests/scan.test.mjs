@@ -77,6 +77,7 @@ test("one's own scanner has its form by itself", async () => {
   const particular = parameters.map(({ name }) => name).filter((name) => !["scan_date", "cutoff_time", "end_date", "source", "bar_minutes", "session_start", "session_end", "symbols"].includes(name));
   assert.ok(particular.length > 0);
   for (const name of particular) assert.equal(await tab.locator(`label[title="${name}"]`).count(), 1, name);
+  await tab.waitForLoadState("networkidle");
   await own.stop();
 });
 
@@ -126,7 +127,7 @@ test("what is exported is exactly what is shown", async () => {
   const json = JSON.parse((await save("JSON")).bytes.toString());
   assert.deepEqual(json.map((row) => row.symbol), symbols);
   const parquet = await save("Parquet");
-  const counted = scanner(folder, "-q", "sql", `SELECT count(*) AS n, min(symbol) AS first, typeof(any_value(scan_date)) AS type FROM '${parquet.path}'`, "--format", "csv");
+  const counted = scanner(folder, "-q", "sql", `SELECT count(*) AS n, min(symbol) AS first, typeof(any_value(scan_date)) AS type FROM read_parquet('${parquet.path}')`, "--format", "csv");
   assert.equal(counted.trim().split("\n")[1], `${symbols.length},${symbols[0]},DATE`);
   const xlsx = await save("Excel (XLSX)");
   assert.equal(xlsx.bytes.subarray(0, 2).toString(), "PK");
@@ -142,6 +143,16 @@ test("the SQL that is copied gives the rows that are shown", async () => {
   const sql = await tab.evaluate(() => navigator.clipboard.readText());
   const printed = scanner(folder, "-q", "sql", `SELECT symbol FROM (${sql}) ORDER BY rank`, "--format", "csv").trim().split("\n");
   assert.deepEqual(printed.slice(1), await column(hits, "Symbol"));
+});
+
+test("a scan is asked for once", async () => {
+  const tab = await page(server);
+  let asked = 0;
+  tab.on("request", (request) => (asked += Number(request.url().endsWith("/scan"))));
+  await tab.goto(`${server.root}/#/scan`);
+  await tab.getByRole("img", { name: /Candles of DEMO\d+/ }).waitFor();
+  await tab.waitForLoadState("networkidle");
+  assert.equal(asked, 1, "an answer must not ask again");
 });
 
 test("the funnel counts what each condition leaves", async () => {

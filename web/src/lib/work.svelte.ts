@@ -1,6 +1,10 @@
 /** A question to the server and how it stands. A new question drops the one before it. */
 
+import { untrack } from "svelte";
 import { isAborted } from "./api";
+
+/** How long what is typed or drawn along must rest. */
+const REST = 180;
 
 export class Work<T> {
   value: T | null = $state.raw(null);
@@ -29,6 +33,13 @@ export class Work<T> {
     } finally {
       if (this.#last === own) this.isBusy = false;
     }
+  }
+
+  /** The same for an effect, which gives what this returns: the first time at once, then when nothing has changed for a moment. */
+  follow(question: (signal: AbortSignal) => Promise<T>): () => void {
+    // What is there is not what the effect goes by: an answer must not ask again.
+    const timer = setTimeout(() => void this.run(question), untrack(() => this.value) === null ? 0 : REST);
+    return () => clearTimeout(timer);
   }
 
   stop(): void {
