@@ -48,7 +48,7 @@ export function figures(summary: Row): { title: string; figures: Figure[] }[] {
     {
       title: "Trades",
       figures: [
-        { label: "Trades", value: count(of("trades")), beside: `of ${count(of("signals"))} signals; ${count(of("not_filled"))} not filled, ${count(of("not_taken"))} not taken`, explanation: "Hits that became trades. Not filled: there was no bar to enter at. Not taken: there was no free place in the portfolio." },
+        { label: "Trades", value: count(of("trades")), beside: `of ${count(of("signals"))} signals; ${count(of("not_filled"))} not filled, ${count(of("not_taken"))} not taken`, explanation: "Hits that became trades. Not filled: there was no bar to enter at. Not taken: the portfolio had no free place or no capital." },
         { label: "Hit rate", value: percent(of("hit_rate_pct")), beside: `95%: ${plain(of("hit_rate_lower_pct"), 1)} to ${percent(of("hit_rate_upper_pct"))}`, explanation: "Share of trades with a net gain. Beside it where the true one lies with 95% confidence (Wilson interval): 60% of 20 trades may be anything from 39% to 78%." },
         { label: "Mean net return", value: change(of("mean_return_pct")), sign: signOf(of("mean_return_pct")), explanation: "What a trade brought on average, after costs. Far above the median it lives on a few trades." },
         { label: "Median net return", value: change(of("median_return_pct")), sign: signOf(of("median_return_pct")), explanation: "Half of the trades brought more, half less, after costs." },
@@ -82,7 +82,7 @@ export function doubts(summary: Row, request: Row): string[] {
   if (!Number(request["cost_bps"]) && !Number(request["slippage_bps"])) said.push("Costs are 0: real ones are not. Give costs and slippage under the rules of trading.");
   else if (!Number(request["slippage_bps"])) said.push("Slippage is 0: every trade got the price of its bar. Try what a few bps leave of it.");
   const notTaken = of("not_taken") ?? 0;
-  if (notTaken > trades) said.push(`${whole(notTaken)} signals found no free place: the portfolio was tested more than the scanner.`);
+  if (notTaken > trades) said.push(`${whole(notTaken)} signals found no place in the portfolio: it was tested more than the scanner.`);
   const [mean, median] = [of("mean_return_pct"), of("median_return_pct")];
   if (mean !== null && median !== null && mean > 0 && median <= 0) said.push("The mean is a gain and the median is not: it lives on a few trades.");
   const [total, benchmark] = [of("total_return_pct"), of("benchmark_return_pct")];

@@ -12,6 +12,8 @@ const FIXED = [0, 1, 2, 3, 4].map(fixed);
 export const number = (value: number, digits = 2): string => (FIXED[digits] ?? fixed(digits)).format(value);
 /** A whole number, thousands grouped. */
 export const whole = (value: number): string => GROUPED.format(value);
+/** So many of something: 1 trade, 2 trades. */
+export const counted = (count: number, one: string, many = `${one}s`): string => `${whole(count)} ${count === 1 ? one : many}`;
 /** A number in few characters: 3.6M. */
 export const compact = (value: number): string => SHORT.format(value);
 /** A percentage with its sign. */

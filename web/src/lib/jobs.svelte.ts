@@ -84,6 +84,11 @@ export class Jobs<Result> {
     }
   }
 
+  /** What was refused has been changed since. */
+  forgive(): void {
+    if (this.error instanceof Problem && this.error.status === 400) this.error = null;
+  }
+
   /** Asks no more; the job itself goes on. */
   leave(): void {
     this.#last?.abort();
