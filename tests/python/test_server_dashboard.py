@@ -401,9 +401,19 @@ def test_a_table_as_a_workbook_has_texts_and_no_formulas(server):
     assert [line[0] for line in lines[2:5]] == ["'"] * 3 and lines[6:] == ["https://example.com,2025-01-15", "1e5,2025-01-15", "TRUE,2025-01-15"]
 
 
+def test_a_table_of_times_as_the_interface_has_them(server):
+    """Those of the history end with a Z; the dashboard hands them on as they are."""
+    server.scan(scan_date="2025-01-15")
+    moment = server.get("/scans?limit=1").json()["scans"][0]["timestamp"]
+    assert moment.endswith("Z")
+    table = {"name": "scans", "columns": [{"name": "created_at", "type": "timestamp"}], "rows": [[moment], ["2025-01-15T09:50:00Z"]]}
+    read = pyarrow.parquet.read_table(io.BytesIO(server.post("/table/parquet", table).body))
+    assert read.column("created_at").to_pylist() == [datetime.fromisoformat(moment).replace(tzinfo=None), datetime(2025, 1, 15, 9, 50)]
+
+
 UNFIT = [
     ("text", 1), ("integer", 1.5), ("integer", "1"), ("integer", 1e300), ("number", "1"), ("number", True), ("boolean", 1), ("date", "2025-02-30"),
-    ("date", "15.01.2025"), ("time", "25:00"), ("time", "9:50"), ("timestamp", "2025-01-15"), ("timestamp", "2025-01-15T09:50:00Z"), ("text", ["a"]),
+    ("date", "15.01.2025"), ("time", "25:00"), ("time", "9:50"), ("time", "09:50:00+05:30"), ("timestamp", "2025-01-15"), ("timestamp", "2025-01-15T09:50:00+05:30"), ("text", ["a"]),
 ]  # fmt: skip
 
 
