@@ -53,7 +53,8 @@ pub(crate) enum ColumnType {
     Date,
     /// A time of day such as 09:50 or 09:50:30.
     Time,
-    /// A date with a time, without a time zone, such as 2025-01-15T09:50:00.
+    /// A date with a time such as 2025-01-15T09:50:00. One in UTC may end with a Z, as this interface has them; a file has no time zone, and it
+    /// stands there as it is, without the Z.
     Timestamp,
 }
 
@@ -156,7 +157,7 @@ impl Table {
                 ColumnType::Date => Arc::new(values.read("a date such as 2025-01-15", date)?.collect::<Date32Array>()),
                 ColumnType::Time => Arc::new(values.read("a time of day such as 09:50:00", time)?.collect::<Time64MicrosecondArray>()),
                 ColumnType::Timestamp => {
-                    let expected = "a date with a time, without a time zone, such as 2025-01-15T09:50:00";
+                    let expected = "a date with a time, without an offset from UTC, such as 2025-01-15T09:50:00";
                     Arc::new(values.read(expected, timestamp)?.collect::<TimestampMicrosecondArray>())
                 }
             };
@@ -225,18 +226,22 @@ fn date(value: &Value) -> Option<i32> {
 }
 
 fn time(value: &Value) -> Option<i64> {
-    let text = value.as_str().filter(|text| text.as_bytes().get(2) == Some(&b':'))?;
-    let since = text.parse::<Time>().ok()?.duration_since(Time::midnight());
+    let since = clock(value.as_str()?)?.duration_since(Time::midnight());
     i64::try_from(since.as_micros()).ok()
 }
 
 fn timestamp(value: &Value) -> Option<i64> {
     let text = value.as_str()?;
-    let (day, rest) = text.split_at_checked(10)?;
-    let clock = rest.strip_prefix(['T', ' ']).filter(|clock| clock.as_bytes().get(2) == Some(&b':'))?;
-    let moment: DateTime = day.parse::<Date>().ok()?.to_datetime(clock.parse().ok()?);
-    let since = moment.duration_since(DateTime::constant(1970, 1, 1, 0, 0, 0, 0));
+    let (day, rest) = text.strip_suffix('Z').unwrap_or(text).split_at_checked(10)?;
+    let time = clock(rest.strip_prefix(['T', ' '])?)?;
+    let since = day.parse::<Date>().ok()?.to_datetime(time).duration_since(DateTime::constant(1970, 1, 1, 0, 0, 0, 0));
     i64::try_from(since.as_micros()).ok()
+}
+
+/// A time of day. The library would also read one with an offset, and leave that out.
+fn clock(text: &str) -> Option<Time> {
+    let is_plain = text.as_bytes().get(2) == Some(&b':') && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b':' | b'.'));
+    if is_plain { text.parse().ok() } else { None }
 }
 
 /// Days since 1970.
