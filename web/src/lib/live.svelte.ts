@@ -357,6 +357,7 @@ class Live {
           this.rows = [];
           this.dataAsOf = "";
           this.updatedAt = 0;
+          this.fresh = new Map();
           this.isCurrent = false;
           this.#note(this.refused.message);
         }
