@@ -50,7 +50,11 @@ export function candidates(parameter: Parameter, given: string): Candidates {
     if (typeof found === "string") return { values: [], mistake: `${item}: ${found}` };
     texts.push(...found);
   }
-  const values = texts.map((text) => (/^(none|null)$/i.test(text) ? null : fromText(parameter, text)));
+  const values = texts.map((text) => {
+    if (/^(none|null)$/i.test(text)) return null;
+    const at = kindOf(parameter) === "time" ? minutes(text) : null;
+    return at === null ? fromText(parameter, text) : clock(at);
+  });
   const isNumeric = ["number", "slider"].includes(kindOf(parameter));
   const stranger = isNumeric ? values.find((value) => typeof value === "string") : undefined;
   if (stranger !== undefined) return { values: [], mistake: `${String(stranger)} is no number` };
@@ -59,8 +63,16 @@ export function candidates(parameter: Parameter, given: string): Candidates {
   return { values, mistake: values.length ? "" : "no value; expected such as 1,2,3 or 1..3..0.5" };
 }
 
-/** Values as they are typed. */
-export const typed = (values: Cell[]): string => values.map((value) => toText(value) || "none").join(",");
+/** Values as they are typed: evenly spaced numbers as a range. */
+export function typed(values: Cell[]): string {
+  const list = values.map((value) => toText(value) || "none").join(",");
+  const numbers = values.filter((value) => typeof value === "number");
+  const [first, second, last] = [numbers[0], numbers[1], numbers.at(-1)];
+  if (first === undefined || second === undefined || last === undefined || numbers.length < 4) return list;
+  const short = [`${first}..${last}..${Number((second - first).toPrecision(10))}`, ...values.slice(numbers.length).map((value) => toText(value) || "none")].join(",");
+  const again = candidates({ name: "", type: "DOUBLE", default: null, min: null, max: null, step: null, choices: null, unit: null, doc: null }, short);
+  return again.values.length === values.length && again.values.every((value, place) => value === values[place]) ? short : list;
+}
 
 /** What one may begin with: the default and its neighbours. */
 export function suggested(parameter: Parameter, configured: Cell): string {

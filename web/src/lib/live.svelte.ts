@@ -61,6 +61,19 @@ interface Since {
 
 export type State = "off" | "connecting" | "live" | "quiet" | "ended" | "stale" | "silent" | "disconnected" | "error";
 
+/** What is said of it. */
+export const WORDS: Record<State, string> = {
+  off: "STOPPED",
+  connecting: "CONNECTING",
+  live: "LIVE",
+  quiet: "NO NEW BARS",
+  ended: "ENDED",
+  stale: "STALE",
+  silent: "SILENT",
+  disconnected: "NO CONNECTION",
+  error: "REFUSED",
+};
+
 /** The server gives a sign of life each 15 seconds: two of them have not come. */
 const SILENT = 31_000;
 /** A connection that says nothing for so long is given up for another one. */
@@ -357,6 +370,7 @@ class Live {
           this.rows = [];
           this.dataAsOf = "";
           this.updatedAt = 0;
+          this.fresh = new Map();
           this.isCurrent = false;
           this.#note(this.refused.message);
         }
