@@ -54,6 +54,9 @@ export interface Picture {
   marks: { ts: string; text: string; kind: "entry" | "exit" }[];
 }
 
+/** So many bars from the first one, the ones before it are fetched. */
+const NEAR = 200;
+
 const PALETTE = ["#3b82f6", "#d97706", "#a855f7", "#0d9488", "#e11d48", "#65a30d", "#0891b2", "#c026d3"];
 
 /** A line at the cutoff, and a shade over what was not known then. */
@@ -116,8 +119,8 @@ export class SymbolPlot {
   #lines: ISeriesApi<"Line" | "Histogram">[] = [];
   #bars = new Map<number, Bar>();
 
-  /** `describe` is told of the bar under the pointer, or the last one. */
-  constructor(box: HTMLElement, describe: (bar: Bar | null) => void) {
+  /** `describe` is told of the bar under the pointer, if there is one; `lookBack` when one has come near to the first bar. */
+  constructor(box: HTMLElement, describe: (bar: Bar | null) => void, lookBack: () => void) {
     this.chart = createChart(box, {
       autoSize: true,
       // Said below the chart instead: its own logo would need styles that this page's policy refuses.
@@ -139,6 +142,9 @@ export class SymbolPlot {
     this.#volume.priceScale().applyOptions({ scaleMargins: { top: 0.84, bottom: 0 } });
     this.#marks = createSeriesMarkers(this.#candles, []);
     this.chart.subscribeCrosshairMove((event: MouseEventParams) => describe(this.#bars.get(event.time as number) ?? null));
+    this.chart.timeScale().subscribeVisibleLogicalRangeChange((range) => {
+      if (range && range.from < NEAR) lookBack();
+    });
     this.paint();
   }
 
