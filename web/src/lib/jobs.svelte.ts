@@ -47,15 +47,13 @@ export class Jobs<Result> {
 
   /** Looks at a job, and goes on until it has ended. "" looks at none. */
   async open(id: string): Promise<void> {
-    const isSame = id === (this.job?.job_id ?? "");
-    // One that was left while it went on is followed again.
-    if (isSame && (this.#last || !goesOn(this.job))) return;
+    if (id === (this.job?.job_id ?? "")) return;
     const own = this.#begin();
     this.isSubmitting = false;
-    if (!isSame) this.job = null;
+    this.job = null;
     if (!id) return;
     try {
-      if (!isSame) this.job = await ask<Job<Result>>(`/jobs/${encodeURIComponent(id)}`, { signal: own.signal });
+      this.job = await ask<Job<Result>>(`/jobs/${encodeURIComponent(id)}`, { signal: own.signal });
       await this.#follow(own);
     } catch (error) {
       this.#fail(own, error);

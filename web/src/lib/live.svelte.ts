@@ -206,6 +206,7 @@ class Live {
       void this.#recent();
       this.#connect();
     } else if (this.#link === "open") {
+      this.#note("Another question is asked");
       if (this.#id) this.#send({ type: "unsubscribe", subscription_id: this.#id });
       this.#subscribe();
     } else {
