@@ -68,7 +68,7 @@ const percentile = (found, share) => found.toSorted((one, other) => one - other)
   const { page } = await opened();
   const sessions = await (await fetch(`${root}/api/v1/scanner/sessions?limit=40`)).json();
   const [last, first] = [sessions[0].session_date, sessions.at(-1).session_date];
-  const wide = "p.max_results_per_day=10000&p.min_relative_volume=0&p.min_avg_volume=0&p.min_volume=0&p.min_price=0&p.max_price=1000000&p.min_probability_score=0&p.min_bars=0&p.price_change_min=0";
+  const wide = "p.max_results_per_day=10000&p.min_relative_volume=0&p.min_avg_volume=0&p.min_volume=0&p.min_price=0&p.max_price=1000000&p.min_probability_score=0&p.min_bars=1";
   await page.goto(`${root}/#/scan?scanner=relative_volume&date=${first}&end=${last}&${wide}`);
   const table = page.getByRole("region", { name: "Hits" });
   await table.locator("tbody tr").first().waitFor();
