@@ -33,7 +33,7 @@ trading_request! {
         #[schema(example = "sharpe")]
         pub(crate) objective: Option<String>,
         /// Into how many parts the sessions are divided: each but the first is traded with what was best before; without it 4.
-        #[schema(minimum = 1, maximum = 50)]
+        #[schema(minimum = 2, maximum = 50)]
         pub(crate) folds: Option<i64>,
         /// A combination with fewer trades is not chosen; without it 10.
         #[schema(minimum = 1)]
@@ -71,7 +71,13 @@ pub(crate) async fn optimize(
     Body(given): Body<Map<String, JsonValue>>,
 ) -> Answer<Response> {
     let request = read::<OptimizeRequest>(&given)?;
-    for (name, value, least, most) in [("samples", request.samples, 1, 100_000), ("top", request.top, 1, 100_000)] {
+    // Its report needs a fold to learn from and one to try it on.
+    let ranges = [
+        ("folds", request.folds, 2, 50),
+        ("samples", request.samples.map(i64::from), 1, 100_000),
+        ("top", request.top.map(i64::from), 1, 100_000),
+    ];
+    for (name, value, least, most) in ranges {
         if let Some(value) = value.filter(|value| !(least..=most).contains(value)) {
             return Err(Problem::of_parameter(name, format!("optimize: {name} must be between {least} and {most}, got {value}")));
         }
