@@ -727,8 +727,39 @@ class Bench:
             parts.end()
             database.unlink()
 
+    def dashboard(self):
+        """The dashboard in a browser: first load, frames while one scrolls and pans, ticks, memory"""
+        if not self.scanner_command():
+            return
+        # Here, since what it imports is needed for nothing else.
+        import serving
+
+        database = self.market.folder / "server.duckdb"
+        shutil.copyfile(self.market.database, database)
+        parts = serving.Serving(self.report, database, lambda path: self.market.connect(path, read_only=True), 60, 200)
+        try:
+            with parts.serve() as server:
+                done = subprocess.run(["node", "bench.mjs", server.root], cwd=Path(__file__).resolve().parent.parent / "web", capture_output=True, text=True)
+            if done.returncode != 0:
+                raise RuntimeError(f"web/bench.mjs ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+        finally:
+            parts.end()
+            database.unlink()
+        found = json.loads(done.stdout)
+        load = found["first_load_kb"]
+        self.report.figure("first load, compressed", load, " kB", "150 kB", load <= 150, f"hits and chart after {found['first_load_ms']} ms")
+        for name, what in (("table", f"a table of {found['table_rows']:,} rows scrolls"), ("chart", "a chart of 50,000 bars is panned")):
+            dropped = found[f"{name}_frames_dropped"]
+            self.report.figure(f"{what}: frames dropped of 240", dropped, "", "0", dropped == 0, f"p95 {found[f'{name}_frame_p95_ms']:.1f} ms")
+        tick = found["tick_p95_ms"]
+        self.report.figure("a tick with 500 changed rows, p95", tick, " ms", "50 ms", tick < 50, f"median {found['tick_p50_ms']:.1f} ms of the page's thread")
+        growth = found["heap_after_1000_ticks_mb"] / found["heap_after_100_ticks_mb"]
+        detail = f"{found['heap_after_1000_ticks_mb']:.1f} MB"
+        self.report.figure("memory after 1,000 ticks to that after 100", growth, "x", "1.25x", growth <= 1.25, detail)
+
     SECTIONS = [
         one_session, range_of_sessions, polars, session_against_range, scanners, indicators, plan, memory, command, ingest, backtest, server,
+        dashboard,
     ]
 
 

@@ -97,7 +97,7 @@ fn a_scanners_values_are_its_section_over_default_over_its_own() -> Outcome {
 fn keys_are_found_by_their_names() -> Outcome {
     let folder = tempfile::tempdir()?;
     for (key, expected) in
-        [("min_price", "50\n"), ("timeout", "300\n"), ("port", "8000\n"), ("api.port", "8000\n"), ("streamlit.theme", "light\n")]
+        [("min_price", "50\n"), ("timeout", "300\n"), ("port", "8000\n"), ("api.port", "8000\n"), ("streamlit.theme", "auto\n")]
     {
         assert_eq!(ok(folder.path(), &["config", "--key", key])?.out, expected, "{key}");
     }

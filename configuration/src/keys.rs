@@ -181,11 +181,11 @@ pub enum Format {
 #[serde(default)]
 #[schemars(deny_unknown_fields, extend("x-acts-in" = "dashboard"))]
 pub struct Dashboard {
-    /// Its colours; auto is as the system has them.
+    /// Its colours until they are chosen in the browser; auto is as the system has them.
     pub theme: Theme,
-    /// Seconds between two looks.
+    /// Seconds between two looks at what is not live: the history, new sessions.
     pub auto_refresh_interval: Whole<1, DAY>,
-    /// Points of a chart.
+    /// Bars that a chart begins with; to go back in time fetches more.
     pub max_chart_points: Whole<10, 1_000_000>,
     /// Whether what is shown can be saved as a file.
     pub enable_export: bool,
@@ -198,7 +198,7 @@ pub struct Dashboard {
 impl Default for Dashboard {
     fn default() -> Dashboard {
         Dashboard {
-            theme: Theme::Light,
+            theme: Theme::Auto,
             auto_refresh_interval: Whole(30),
             max_chart_points: Whole(1000),
             enable_export: true,

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { market, page, scanner, Server } from "./support.mjs";
@@ -56,4 +56,48 @@ test("what the command changes is here when one comes back", async () => {
   await new Promise((wait) => setTimeout(wait, 1200));
   await tab.evaluate(() => dispatchEvent(new Event("focus")));
   await tab.waitForFunction(() => [...document.querySelectorAll("input")].some((input) => input.value === "77000"));
+});
+
+test("what the configuration says of the dashboard is so", async () => {
+  const own = market();
+  const dashboard = { theme: "light", default_scanner: "gap", enable_export: false, dashboard_layout: "centered", max_chart_points: 500, auto_refresh_interval: 1 };
+  writeFileSync(join(own, "scanner_config.json"), JSON.stringify({ dashboard, streaming: { auto_refresh_ui: false } }));
+  const configured = await Server.start(own);
+  const tab = await page({ root: configured.root, theme: "", size: [1800, 900], allowed: [/ERR_CONNECTION_REFUSED/] });
+  await tab.emulateMedia({ colorScheme: "dark" });
+  const asked = [];
+  tab.on("request", (request) => request.url().includes("/bars/") && asked.push(request.url()));
+  await tab.goto(`${configured.root}/#/scan?date=2025-01-14&p.min_gap_pct=0.5`);
+  await tab.getByRole("heading", { name: "Gap", exact: true }).waitFor();
+  await tab.getByRole("img", { name: /Candles of/ }).waitFor();
+  assert.equal(await tab.evaluate(() => document.documentElement.dataset.theme), "light");
+  assert.match(asked[0], /limit=500(&|$)/);
+  assert.equal(await tab.getByRole("button", { name: "Export" }).count(), 0);
+  const { x, width } = await tab.locator("main").boundingBox();
+  assert.ok(x > 100 && Math.abs(1800 - width - 2 * x) < 20, `in the middle: ${x}, ${width}`);
+
+  await tab.goto(`${configured.root}/#/history`);
+  await tab.getByRole("region", { name: "Scans" }).or(tab.getByRole("table")).first().waitFor();
+  await configured.ask("/scan", { scanner_type: "crp", scan_date: "2025-01-10" });
+  await tab.getByText("2025-01-10").first().waitFor();
+
+  let tell;
+  const update = (minute, symbol) => ({ type: "scan_update", subscription_id: "1", data_as_of: `2025-01-15T10:${minute}:00`, results: [{ scan_date: "2025-01-15", symbol, price: 100, rank: 1 }], added: [symbol], removed: [] });
+  await tab.routeWebSocket(/live-scan/, (socket) => {
+    tell = (message) => socket.send(JSON.stringify(message));
+    socket.onMessage((text) => {
+      if (JSON.parse(text).type !== "subscribe") return;
+      tell({ type: "subscribed", subscription_id: "1", interval_seconds: 1 });
+      tell(update("00", "DEMO0001"));
+    });
+  });
+  await tab.goto(`${configured.root}/#/live?on=1`);
+  const hits = tab.getByRole("region", { name: "Hits" });
+  await hits.getByText("DEMO0001").waitFor();
+  tell(update("05", "DEMO0002"));
+  await tab.getByRole("button", { name: "Show 10:05" }).waitFor();
+  assert.equal(await hits.getByText("DEMO0002").count(), 0, "not before it is wanted");
+  await tab.getByRole("button", { name: "Show 10:05" }).click();
+  await hits.getByText("DEMO0002").waitFor();
+  await configured.stop();
 });

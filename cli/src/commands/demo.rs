@@ -39,6 +39,7 @@ pub(crate) fn run(global: &Global, demo: &Demo) -> Result<()> {
   scanner run -t breakout --explain{option}
   scanner run -t breakout --date 2025-01-06 --end-date 2025-01-15 --cutoff 10:30{option}
   scanner sql{option}
+  scanner serve{option}     (the dashboard, at http://localhost:8000/)
   scanner ingest FILES --database mine.duckdb     (your own bars: CSV, Parquet or JSON)"
     );
     Ok(())

@@ -4,7 +4,7 @@
  */
 
 import { ask, Problem, request, socket, type Row, type Values } from "./api";
-import { catalogue } from "./catalogue.svelte";
+import { catalogue, preferences } from "./catalogue.svelte";
 
 /** What is scanned again and again. */
 export interface Wanted {
@@ -104,6 +104,8 @@ class Live {
   /** When that last went on; 0: not while one was watching. */
   advancedAt = $state(0);
   updatedAt = $state(0);
+  /** The newest result, if it waits to be shown. */
+  held: Update | null = $state.raw(null);
   heartbeatAt = $state(0);
   /** When the server last looked whether there are new bars, by its clock. */
   checkedAt = $state("");
@@ -271,6 +273,7 @@ class Live {
   }
 
   #drop(): void {
+    this.held = null;
     const old = this.#socket;
     this.#socket = null;
     this.#id = "";
@@ -311,6 +314,7 @@ class Live {
   }
 
   #subscribe(): void {
+    this.held = null;
     this.#id = "";
     this.#asked = "scan";
     this.isCurrent = false;
@@ -335,7 +339,13 @@ class Live {
         }
         break;
       case "scan_update":
-        if (id === this.#id) this.#update(message as unknown as Update);
+        if (id !== this.#id) break;
+        // After a break, and at first, there is nothing on the page that one would want to keep.
+        if (preferences.auto_refresh_ui || !this.isCurrent) this.#update(message as unknown as Update);
+        else {
+          this.held = message as unknown as Update;
+          this.advancedAt = this.now;
+        }
         break;
       case "stale":
         if (id !== this.#id) break;
@@ -379,7 +389,13 @@ class Live {
     }
   }
 
+  /** Shows the result that waits, where results are not shown as they come. */
+  show(): void {
+    if (this.held) this.#update(this.held);
+  }
+
   #update({ data_as_of: asOf, results }: Update): void {
+    this.held = null;
     const { date } = cutoffOf(asOf);
     const isFirst = this.#session === "";
     const isSession = !isFirst && date !== this.#session;

@@ -2,13 +2,13 @@
 
 import { address } from "./address.svelte";
 import type { Row, ScanRequest } from "./api";
-import { catalogue, configured, latest, parameters, scanner } from "./catalogue.svelte";
+import { catalogue, configured, latest, parameters, preferences, scanner } from "./catalogue.svelte";
 import { values } from "./parameters";
 
-/** The scanner of the address, or the first that there is. */
+/** The scanner of the address, or the configured one, or the first that there is. */
 export function chosen(): string {
   const name = address.get("scanner");
-  return scanner(name)?.scanner_type ?? scanner("breakout")?.scanner_type ?? catalogue.scanners[0]?.scanner_type ?? "";
+  return scanner(name)?.scanner_type ?? scanner(preferences.default_scanner)?.scanner_type ?? catalogue.scanners[0]?.scanner_type ?? "";
 }
 
 /** The cutoff of a scanner where none is given. */

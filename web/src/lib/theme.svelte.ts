@@ -1,12 +1,13 @@
-/** Dark or light: as the system has it until it is chosen. */
+/** Dark or light: as the configuration says until it is chosen here. */
 
 export type Theme = "system" | "dark" | "light";
 
 const KEY = "stockscan.theme";
 const system = matchMedia("(prefers-color-scheme: dark)");
 const stored = localStorage.getItem(KEY);
+let isChosen = stored === "dark" || stored === "light" || stored === "system";
 
-export const theme = $state({ chosen: (stored === "dark" || stored === "light" ? stored : "system") as Theme, isDark: false });
+export const theme = $state({ chosen: (isChosen ? stored : "system") as Theme, isDark: false });
 
 function apply(): void {
   theme.isDark = theme.chosen === "system" ? system.matches : theme.chosen === "dark";
@@ -15,8 +16,15 @@ function apply(): void {
 
 export function choose(chosen: Theme): void {
   theme.chosen = chosen;
-  if (chosen === "system") localStorage.removeItem(KEY);
-  else localStorage.setItem(KEY, chosen);
+  isChosen = true;
+  localStorage.setItem(KEY, chosen);
+  apply();
+}
+
+/** What the configuration says. */
+export function assume(configured: "auto" | "dark" | "light"): void {
+  if (isChosen) return;
+  theme.chosen = configured === "auto" ? "system" : configured;
   apply();
 }
 
