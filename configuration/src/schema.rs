@@ -229,7 +229,10 @@ pub(crate) fn allowed(schema: &Value) -> String {
     if kinds.len() > 2 {
         return "a number, a text, true, false, null or a list of texts".to_owned();
     }
-    let number = |what: &str| match (&schema["minimum"], &schema["maximum"]) {
+    // The ends of the type are no news to a person.
+    let limit =
+        |key: &str| schema.get(key).filter(|limit| ![Some(i64::MIN), Some(i64::MAX)].contains(&limit.as_i64())).unwrap_or(&Value::Null);
+    let number = |what: &str| match (limit("minimum"), limit("maximum")) {
         (Value::Null, Value::Null) => what.to_owned(),
         (least, Value::Null) => format!("{what}, {least} or more"),
         (Value::Null, most) => format!("{what}, {most} or less"),

@@ -44,9 +44,11 @@ export function shown(value: Cell | undefined, name: string): string {
   return Math.abs(value) < 0.01 ? String(Number(value.toPrecision(3))) : number(value);
 }
 
+const ABBREVIATIONS = /\b(adx|api|atr|cors|crp|ema|macd|mae|mfe|obv|rsi|sma|sql|ttl|ui|url|vwap)\b/g;
+
 /** A column's name as a heading: `volume_ratio` is "Volume ratio", `change_pct` "Change %". */
 export function heading(name: string): string {
-  const words = name.replace(/_pct$/, " %").replaceAll("_", " ").replace(/\bts\b/, "time").replace(/\bmfe\b/, "MFE").replace(/\bmae\b/, "MAE");
+  const words = name.replace(/_pct$/, " %").replaceAll("_", " ").replace(/\bts\b/, "time").replace(ABBREVIATIONS, (word) => word.toUpperCase());
   const known: Record<string, string> = { symbol: "Symbol", rank: "#", probability_score: "Score", eod_price: "End-of-day price", price_change_pct: "Change after", breakout_successful: "Went its way", day_range_pct: "Day range", scan_date: "Session" };
   return known[name] ?? words.charAt(0).toUpperCase() + words.slice(1);
 }
