@@ -4,6 +4,7 @@ usage: run.py [--data FILE.parquet] [--symbols N] [--sessions N] [--only NAME] [
 """
 
 import argparse
+import contextlib
 import csv
 import hashlib
 import importlib.util
@@ -713,38 +714,19 @@ class Bench:
         """The server: many clients, cached answers, overhead over the engine, memory of large answers"""
         if not self.scanner_command():
             return
-        # Here, since what it imports is needed for nothing else.
-        import serving
-
-        # A copy, for this process has the other one open.
-        database = self.market.folder / "server.duckdb"
-        shutil.copyfile(self.market.database, database)
-        parts = serving.Serving(self.report, database, lambda path: self.market.connect(path, read_only=True), 60, 200)
-        try:
-            for part in serving.Serving.PARTS:
+        with self.serving() as parts:
+            for part in parts.PARTS:
                 part(parts)
-        finally:
-            parts.end()
-            database.unlink()
 
     def dashboard(self):
         """The dashboard in a browser: first load, frames while one scrolls and pans, ticks, memory"""
         if not self.scanner_command():
             return
-        # Here, since what it imports is needed for nothing else.
-        import serving
-
-        database = self.market.folder / "server.duckdb"
-        shutil.copyfile(self.market.database, database)
-        parts = serving.Serving(self.report, database, lambda path: self.market.connect(path, read_only=True), 60, 200)
-        try:
-            with parts.serve() as server:
-                done = subprocess.run(["node", "bench.mjs", server.root], cwd=Path(__file__).resolve().parent.parent / "web", capture_output=True, text=True)
-            if done.returncode != 0:
-                raise RuntimeError(f"web/bench.mjs ended with {done.returncode}: {done.stderr.strip()[-500:]}")
-        finally:
-            parts.end()
-            database.unlink()
+        web = Path(__file__).resolve().parent.parent / "web"
+        with self.serving() as parts, parts.serve() as server:
+            done = subprocess.run(["node", "bench.mjs", server.root], cwd=web, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"web/bench.mjs ended with {done.returncode}: {done.stderr.strip()[-500:]}")
         found = json.loads(done.stdout)
         load = found["first_load_kb"]
         self.report.figure("first load, compressed", load, " kB", "150 kB", load <= 150, f"hits and chart after {found['first_load_ms']} ms")
@@ -756,6 +738,21 @@ class Bench:
         growth = found["heap_after_1000_ticks_mb"] / found["heap_after_100_ticks_mb"]
         detail = f"{found['heap_after_1000_ticks_mb']:.1f} MB"
         self.report.figure("memory after 1,000 ticks to that after 100", growth, "x", "1.25x", growth <= 1.25, detail)
+
+    @contextlib.contextmanager
+    def serving(self):
+        """What asks a server on a copy of the database, for this process has the other one open."""
+        # Here, since what it imports is needed for nothing else.
+        import serving
+
+        database = self.market.folder / "server.duckdb"
+        shutil.copyfile(self.market.database, database)
+        parts = serving.Serving(self.report, database, lambda path: self.market.connect(path, read_only=True), 60, 200)
+        try:
+            yield parts
+        finally:
+            parts.end()
+            database.unlink()
 
     SECTIONS = [
         one_session, range_of_sessions, polars, session_against_range, scanners, indicators, plan, memory, command, ingest, backtest, server,
