@@ -30,7 +30,9 @@ trading_request! {
 /// Each hit of the scanner becomes a trade, all of them a portfolio. The result has `summary` (an object, null without a session), `daily` (a row
 /// for each session), `trades` (a row for each hit), `by` (a row for each group, or null), and `sql`, the statement of the summary. If it is done
 /// within `wait` seconds the answer has it, else it is at the address that the answer names.
-#[utoipa::path(post, path = "/backtest", tag = "jobs", request_body = BacktestRequest, params(Wait),
+#[utoipa::path(post, path = "/backtest", tag = "jobs",
+    request_body(content = BacktestRequest, example = json!({"scanner_type": "breakout", "cost_bps": 5, "stop_loss_pct": 1, "by": "month"})),
+    params(Wait),
     responses(
         (status = 200, description = "It is done, or has failed", body = JobDocument),
         (status = 202, description = "It goes on: ask again at Location", body = JobDocument),

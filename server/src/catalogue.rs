@@ -412,7 +412,8 @@ pub(crate) struct ValidateResponse {
 
 /// Checks values of a scanner's parameters without running it.
 #[utoipa::path(
-    post, path = "/config/validate", tag = "configuration", request_body = ValidateRequest,
+    post, path = "/config/validate", tag = "configuration",
+    request_body(content = ValidateRequest, example = json!({"scanner_type": "breakout", "config": {"min_price": 100}})),
     responses((status = 200, description = "Whether they can be used.", body = ValidateResponse))
 )]
 pub(crate) async fn validate(State(app): State<Arc<App>>, JsonBody(request): JsonBody<ValidateRequest>) -> Answer<Json<ValidateResponse>> {

@@ -46,7 +46,8 @@ pub(crate) struct ExplainResponse {
 
 /// Explains a scan: its SQL, and what each of its conditions leaves of the candidates. Nothing is recorded.
 #[utoipa::path(
-    post, path = "/explain", tag = "scans", request_body = ScanRequest,
+    post, path = "/explain", tag = "scans",
+    request_body(content = ScanRequest, example = json!({"scanner_type": "breakout", "scan_date": "2025-01-15", "cutoff_time": "09:50", "config": {"min_price": 100}})),
     responses((status = 200, description = "How it comes to its hits.", body = ExplainResponse))
 )]
 pub(crate) async fn explain(State(app): State<Arc<App>>, JsonBody(request): JsonBody<ScanRequest>) -> Answer<Json<ExplainResponse>> {

@@ -59,7 +59,9 @@ trading_request! {
 /// best first, in sample and out of sample), `walk_forward` (a row for each fold), `parameters` (a row for each value that was tried),
 /// `combinations` and `combinations_tested`, and `sql`. One that is stopped by the time allowed has failed, and has the result of what was done
 /// by then.
-#[utoipa::path(post, path = "/optimize", tag = "jobs", request_body = OptimizeRequest, params(Wait),
+#[utoipa::path(post, path = "/optimize", tag = "jobs",
+    request_body(content = OptimizeRequest, example = json!({"scanner_type": "breakout", "grid": {"breakout_volume_ratio": [1, 1.5, 2]}, "cost_bps": 5})),
+    params(Wait),
     responses(
         (status = 200, description = "It is done, or has failed", body = JobDocument),
         (status = 202, description = "It goes on: ask again at Location", body = JobDocument),

@@ -307,7 +307,8 @@ fn yesterday() -> String {
 
 /// Scans a session, or a range of them.
 #[utoipa::path(
-    post, path = "/scan", tag = "scans", request_body = ScanRequest,
+    post, path = "/scan", tag = "scans",
+    request_body(content = ScanRequest, example = json!({"scanner_type": "breakout", "scan_date": "2025-01-15", "cutoff_time": "09:50", "config": {"min_price": 100}})),
     responses(
         (status = 200, description = "What was found. As lines of JSON, CSV, Arrow or Parquet, by `Accept`: the hits alone.", content(
             (ScanResponse = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"),
@@ -379,7 +380,8 @@ pub(crate) struct BatchResponse {
 
 /// Runs several scans; each answers or fails on its own.
 #[utoipa::path(
-    post, path = "/batch-scan", tag = "scans", request_body = BatchRequest,
+    post, path = "/batch-scan", tag = "scans",
+    request_body(content = BatchRequest, example = json!({"scans": [{"scanner_type": "breakout"}, {"scanner_type": "gap", "config": {"min_gap_pct": 1}}]})),
     responses((status = 200, description = "What came of each.", body = BatchResponse))
 )]
 pub(crate) async fn batch_scan(State(app): State<Arc<App>>, JsonBody(batch): JsonBody<BatchRequest>) -> Answer<Response> {

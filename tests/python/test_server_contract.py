@@ -134,7 +134,7 @@ def test_the_description_names_each_scanner_with_its_parameters(server, descript
         config = schemas[request["properties"]["config"]["oneOf"][0]["$ref"].rsplit("/", 1)[1]]
         expected = {parameter: limits for scanner_type, parameter, *limits in listed if scanner_type == name and parameter not in own}
         assert set(config["properties"]) == set(expected), name
-        for parameter, (_, least, most) in expected.items():
+        for parameter, (kind, least, most) in expected.items():
             schema = config["properties"][parameter]
             assert (schema.get("minimum"), schema.get("maximum")) == (least, most), (name, parameter)
 
