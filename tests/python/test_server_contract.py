@@ -136,7 +136,9 @@ def test_the_description_names_each_scanner_with_its_parameters(server, descript
         assert set(config["properties"]) == set(expected), name
         for parameter, (kind, least, most) in expected.items():
             schema = config["properties"][parameter]
-            assert (schema.get("minimum"), schema.get("maximum")) == (least, most), (name, parameter)
+            # Whole numbers end where BIGINT does.
+            end = 2**63 - 1 if most is None and kind in ("INTEGER", "BIGINT") else most
+            assert (schema.get("minimum"), schema.get("maximum")) == (least, end), (name, parameter)
 
 
 def test_examples_of_the_description_are_answered(server, description):
