@@ -181,7 +181,7 @@ test("market: symbols are searched, and opened as a chart of that session", asyn
   const symbol = (await column(table, "Symbol"))[1];
   await table.locator("tbody tr").nth(1).click();
   await tab.getByRole("link", { name: `Chart of ${symbol}` }).click();
-  await tab.getByRole("img", { name: new RegExp(`Candles of ${symbol}: 4000 bars to 2025-01-14 10:59`) }).waitFor();
+  await tab.getByRole("img", { name: new RegExp(`Candles of ${symbol}: 1000 bars to 2025-01-14 10:59`) }).waitFor();
   await tab.goBack();
   await tab.getByLabel("Search symbols").fill("nothing");
   await tab.getByText("No symbol has “nothing” in its name.").waitFor();
