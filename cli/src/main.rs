@@ -15,7 +15,11 @@ mod progress;
 mod rows;
 mod table;
 
-use std::process::ExitCode;
+use std::{
+    process::ExitCode,
+    thread,
+    time::{Duration, Instant},
+};
 
 use arguments::{Arguments, Command};
 use clap::Parser;
@@ -52,7 +56,13 @@ fn run(mut arguments: Arguments) -> Result<()> {
     if arguments.global.api_mode {
         return commands::remote::run(&arguments.global, &arguments.command);
     }
-    match here(&mut arguments) {
+    let mut outcome = here(&mut arguments);
+    let until = Instant::now() + commands::remote::A_MOMENT;
+    while outcome.as_ref().is_err_and(|error| commands::remote::comes_free(&arguments.command, error)) && Instant::now() < until {
+        thread::sleep(Duration::from_millis(50));
+        outcome = here(&mut arguments);
+    }
+    match outcome {
         Err(error @ Error::Locked { .. }) => commands::remote::instead(&mut arguments.global, &arguments.command, error),
         other => other,
     }

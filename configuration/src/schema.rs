@@ -163,12 +163,9 @@ pub fn parameter_schema(parameter: &Parameter) -> Value {
         Some(kind) => set("type", kind.into()),
         None => set("type", json!(["number", "string", "boolean", "array", "null"])),
     };
-    // Whole numbers are BIGINT where nothing says less.
-    let of_type = |limit: i64| (kind == Some("integer")).then(|| limit.into());
-    let limits = [("minimum", parameter.minimum, of_type(i64::MIN)), ("maximum", parameter.maximum, of_type(i64::MAX))];
-    for (key, limit, of_type) in limits {
-        if let Some(limit) = limit.map(plain).or(of_type) {
-            set(key, limit);
+    for (key, limit) in [("minimum", parameter.minimum), ("maximum", parameter.maximum)] {
+        if let Some(limit) = limit {
+            set(key, plain(limit));
         }
     }
     if let Some(choices) = &parameter.choices {
@@ -229,10 +226,7 @@ pub(crate) fn allowed(schema: &Value) -> String {
     if kinds.len() > 2 {
         return "a number, a text, true, false, null or a list of texts".to_owned();
     }
-    // The ends of the type are no news to a person.
-    let limit =
-        |key: &str| schema.get(key).filter(|limit| ![Some(i64::MIN), Some(i64::MAX)].contains(&limit.as_i64())).unwrap_or(&Value::Null);
-    let number = |what: &str| match (limit("minimum"), limit("maximum")) {
+    let number = |what: &str| match (&schema["minimum"], &schema["maximum"]) {
         (Value::Null, Value::Null) => what.to_owned(),
         (least, Value::Null) => format!("{what}, {least} or more"),
         (Value::Null, most) => format!("{what}, {most} or less"),

@@ -42,6 +42,10 @@ pub(crate) struct Which {
     #[serde(default)]
     #[param(format = "moment", example = "2025-01-15")]
     pub(crate) to: Option<String>,
+    /// Only bars that had ended by then, which is what a scan with that cutoff has seen; of a date, by its end.
+    #[serde(default)]
+    #[param(format = "moment", example = "2025-01-15T09:50")]
+    pub(crate) ended_by: Option<String>,
     /// At most so many, the latest ones.
     #[serde(default)]
     #[param(minimum = 1, maximum = 5_000_000, default = 10_000)]
@@ -85,10 +89,13 @@ impl Which {
         }
         let from = self.from.as_deref().map(|text| moment("from", text, false)).transpose()?;
         let to = self.to.as_deref().map(|text| moment("to", text, true)).transpose()?;
-        if let (Some(from), Some(to)) = (from, to)
-            && from >= to
-        {
-            return Err(Problem::of_parameter("from", format!("from must not be after to, got {from}, and {to} as the end")));
+        let ended_by = self.ended_by.as_deref().map(|text| moment("ended_by", text, true)).transpose()?;
+        for (name, end) in [("to", to), ("ended_by", ended_by)] {
+            if let (Some(from), Some(end)) = (from, end)
+                && from >= end
+            {
+                return Err(Problem::of_parameter("from", format!("from must not be after {name}, got {from}, and {end} as the end")));
+            }
         }
         let bar_minutes = i64::from(app.options.bar_minutes);
         let every = self.every.unwrap_or(bar_minutes);
@@ -98,7 +105,7 @@ impl Which {
         }
         // Stored ones of this length may start at any time of their day.
         let every = self.every.filter(|_| every == SESSION || every != bar_minutes);
-        Ok((Wanted { symbol, from, to, bar_minutes, every }, limit))
+        Ok((Wanted { symbol, from, to, ended_by, bar_minutes, every }, limit))
     }
 }
 
@@ -107,6 +114,7 @@ pub(crate) struct Wanted {
     symbol: String,
     from: Option<DateTime>,
     to: Option<DateTime>,
+    ended_by: Option<DateTime>,
     bar_minutes: i64,
     /// Minutes of a bar that is put together; `None`: as they are stored.
     every: Option<i64>,
@@ -170,7 +178,7 @@ impl Wanted {
 
     /// The first and the last day; `None`: there is none.
     fn days(&self, engine: &Engine) -> Result<Option<[String; 2]>> {
-        Ok(match (self.from, self.to) {
+        Ok(match (self.from, [self.to, self.ended_by].into_iter().flatten().min()) {
             (None, None) => engine.latest_session(&self.arguments())?.map(|latest| [latest.clone(), latest]),
             (from, to) => Some([
                 from.map_or_else(|| DAYS[0].to_owned(), |from| from.date().to_string()),
@@ -198,9 +206,14 @@ impl Wanted {
     fn bars(&self, call: &Call) -> Query {
         let stored = call.query();
         let time = |time: Option<DateTime>| time.map_or(Value::Null, |time| Value::Text(time.strftime("%Y-%m-%d %H:%M:%S").to_string()));
-        let (from, to) = (time(self.from), time(self.to));
-        let sql = format!("SELECT bar.* FROM ({}) AS bar WHERE (? IS NULL OR bar.ts < CAST(? AS TIMESTAMP))", stored.sql);
-        let seen = Query::with_values(sql, [stored.values, vec![to.clone(), to]].concat());
+        let (from, to, ended_by) = (time(self.from), time(self.to), time(self.ended_by));
+        let sql = format!(
+            "SELECT bar.* FROM ({}) AS bar WHERE (? IS NULL OR bar.ts < CAST(? AS TIMESTAMP)) \
+             AND (? IS NULL OR bar.ts + to_minutes(CAST(? AS BIGINT)) <= CAST(? AS TIMESTAMP))",
+            stored.sql
+        );
+        let ends = vec![to.clone(), to, ended_by.clone(), Value::BigInt(self.bar_minutes), ended_by];
+        let seen = Query::with_values(sql, [stored.values, ends].concat());
         let bars = match self.every {
             Some(every) => put_together(&seen, call, every),
             None => seen,

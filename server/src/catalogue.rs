@@ -358,6 +358,18 @@ pub(crate) async fn default_configuration(State(app): State<Arc<App>>, headers: 
                 if OF_REQUESTS.contains(&parameter.name.as_str()) {
                     continue;
                 }
+                // What a request is given in any case.
+                match parameter.name.as_str() {
+                    "bar_minutes" => {
+                        values.insert(parameter.name.clone(), app.options.bar_minutes.into());
+                        continue;
+                    }
+                    "cutoff_time" if app.options.bar_minutes == 1440 => {
+                        values.insert(parameter.name.clone(), "24:00".into());
+                        continue;
+                    }
+                    _ => {}
+                }
                 let own = || parameter.default.as_deref().map_or(JsonValue::Null, value_of_sql);
                 values.insert(parameter.name.clone(), configured.get(&parameter.name).map_or_else(own, |setting| setting.value.clone()));
             }

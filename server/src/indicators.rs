@@ -21,7 +21,7 @@ use crate::{
 /// What a bar has. A `series` is any of them; here it is the close.
 const OF_BARS: [&str; 6] = ["open", "high", "low", "close", "volume", "series"];
 /// What an address has that is no option.
-const OF_ADDRESSES: [&str; 4] = ["from", "to", "every", "limit"];
+const OF_ADDRESSES: [&str; 5] = ["from", "to", "ended_by", "every", "limit"];
 
 /// An option of an indicator.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -193,6 +193,7 @@ fn read(given: Vec<(String, String)>) -> Answer<(Which, Vec<(String, String)>)> 
         match name.as_str() {
             "from" => which.from = Some(text),
             "to" => which.to = Some(text),
+            "ended_by" => which.ended_by = Some(text),
             "every" => which.every = whole(&name, &text)?,
             "limit" => which.limit = whole(&name, &text)?,
             _ => options.push((name, text)),

@@ -11,7 +11,7 @@ use axum::{
 };
 use serde_json::{Map, Value, json};
 use stockscan_configuration::{TIME_OF_DAY, parameter_schema};
-use stockscan_engine::{Engine, Error, Location, Options, Result, Scanner};
+use stockscan_engine::{Engine, Error, Location, Options, Parameter, Result, Scanner};
 use utoipa::openapi::OpenApi;
 
 use crate::{
@@ -168,7 +168,7 @@ fn with_scanners(document: &Value, app: &App, engine: &Engine, scanners: &[Scann
         let documented = app.documented(engine, &scanner.function_name, &scanner.name)?;
         for (kind, others) in [("Config", &OF_REQUESTS[..]), ("TestConfig", &OF_TESTS[..])] {
             let values = documented.parameters.iter().filter(|parameter| !others.contains(&parameter.name.as_str()));
-            let properties: Map<String, Value> = values.map(|parameter| (parameter.name.clone(), parameter_schema(parameter))).collect();
+            let properties: Map<String, Value> = values.map(|parameter| (parameter.name.clone(), value_schema(parameter))).collect();
             schemas[format!("{title}{kind}")] = json!({
                 "type": "object", "description": format!("Values of the parameters of {}: {}", scanner.name, scanner.title),
                 "properties": properties, "additionalProperties": false,
@@ -185,7 +185,7 @@ fn with_scanners(document: &Value, app: &App, engine: &Engine, scanners: &[Scann
                     .parameters
                     .iter()
                     .filter(|parameter| parameter.name == "cutoff_time" || !OF_TESTS.contains(&parameter.name.as_str()));
-                let own = own.map(|parameter| (parameter.name.clone(), parameter_schema(parameter)));
+                let own = own.map(|parameter| (parameter.name.clone(), value_schema(parameter)));
                 let mut of_exits = ["exit_time", "hold_sessions", "stop_loss_pct", "target_pct"]
                     .map(|name| (name.to_owned(), schema["properties"][name].clone()));
                 // Null stands for no limit, and only of these two there may be none.
@@ -267,4 +267,17 @@ pub(crate) async fn file(Path(path): Path<String>) -> Answer<Response> {
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     Ok(response)
+}
+
+/// The schema of a parameter's value, for machines: whole numbers end where those of the database do.
+fn value_schema(parameter: &Parameter) -> Value {
+    let mut schema = parameter_schema(parameter);
+    if [&schema["type"], &schema["type"][0]].contains(&&json!("integer")) {
+        for (key, end) in [("minimum", i64::MIN), ("maximum", i64::MAX)] {
+            if schema[key].is_null() {
+                schema[key] = end.into();
+            }
+        }
+    }
+    schema
 }

@@ -332,6 +332,15 @@ def test_a_command_that_finds_the_database_held_by_a_server_asks_it(market_folde
         assert f"none: process {running.process.pid} served at" in told, told
 
 
+def test_statements_wait_for_the_moment_until_a_server_lets_go(market_folder):
+    """It runs none itself, so that asking it would be refused."""
+    with Server(market_folder) as running:
+        for _ in range(3):
+            assert running.post("/scan", {"scanner_type": "breakout"}).status == 200
+            done = scanner(market_folder, "sql", "SELECT count(*) > 0 AS has FROM bars", "--format", "csv")
+            assert done.stdout == "has\ntrue\n" and "asking" not in done.stderr, done.stderr
+
+
 def test_two_servers_of_one_database_both_answer(market_folder):
     with Server(market_folder) as one:
         first = one.scan(scan_date="2025-01-15")

@@ -506,6 +506,10 @@ def test_nothing_that_begins_at_the_end_or_later_is_in_a_bar(hand_made):
     expected = [["2025-01-15T09:15:00", 10, 12, 9, 11, 300], ["2025-01-15T09:45:00", 11, 11.5, 8, 9, 300]]
     assert bars(hand_made, "/bars/A?every=30&to=2025-01-15T10:14&from=2025-01-15") == expected
     assert bars(hand_made, "/bars/A?every=1440&to=2025-01-15T09:16&from=2025-01-15") == [["2025-01-15T00:00:00", 10, 11, 9, 10.5, 100]]
+    # A bar of a minute has ended when the next one begins, and not before.
+    assert bars(hand_made, "/bars/A?every=30&ended_by=2025-01-15T10:14&from=2025-01-15") == expected
+    assert bars(hand_made, "/bars/A?every=1440&ended_by=2025-01-15T09:16&from=2025-01-15") == [["2025-01-15T00:00:00", 10, 11, 9, 10.5, 100]]
+    assert hand_made.get("/bars/A?ended_by=2025-01-15T09:15:59&from=2025-01-15").status == 404
     # One that begins before what is asked for is not there in part.
     assert bars(hand_made, "/bars/A?every=30&from=2025-01-15T09:40") == bars(hand_made, "/bars/A?every=30")[1:]
 

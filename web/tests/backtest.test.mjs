@@ -4,10 +4,12 @@ import { column, market, page, scanner, Server } from "./support.mjs";
 
 const folder = market();
 const server = await Server.start(folder);
+/** The same market for the command, so that neither waits for the other. */
+const aside = market();
 
 /** What the command says to a statement: a row for each, by names. */
 function sql(statement) {
-  return JSON.parse(scanner(folder, "-q", "sql", statement, "--format", "json"));
+  return JSON.parse(scanner(aside, "-q", "sql", statement, "--format", "json"));
 }
 /** The text below a key figure's name. */
 const figure = (tab, name) => tab.getByRole("button", { name: new RegExp(`^${name} `) }).locator("strong").innerText();

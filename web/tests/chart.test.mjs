@@ -25,7 +25,7 @@ test("bars end at the cutoff, and are not asked for beyond it, until the switch 
   await tab.goto(`${server.root}/#/chart?symbol=DEMO0007&date=2025-01-14&cutoff=10:30`);
   const [{ close }] = sql("SELECT close FROM bars WHERE symbol = 'DEMO0007' AND ts < '2025-01-14 10:30' ORDER BY ts DESC LIMIT 1");
   await picture(tab, `1000 bars to 2025-01-14 10:29:00, last close ${price(close)}`).waitFor();
-  assert.deepEqual(urls.map((url) => url.searchParams.get("to")), ["2025-01-14T10:30"]);
+  assert.deepEqual(urls.map((url) => url.searchParams.get("ended_by")), ["2025-01-14T10:30"]);
   await tab.getByLabel("What happened next").check();
   await picture(tab, /to 2025-01-14 15:29/).waitFor();
   assert.equal(urls.length, 2);
@@ -64,7 +64,7 @@ test("an indicator is drawn by its name with its options, and one that is not th
     await field.press("Enter");
     assert.equal((await answered).status(), 200);
     const { searchParams } = urls.find((url) => url.pathname.endsWith(`/DEMO0007/indicators/${path}`));
-    assert.deepEqual(Object.fromEntries(searchParams), { to: "2025-01-14T10:30", limit: "1000", ...options }, "the same bars as the chart's");
+    assert.deepEqual(Object.fromEntries(searchParams), { ended_by: "2025-01-14T10:30", limit: "1000", ...options }, "the same bars as the chart's");
   }
   assert.equal(await chips.count(), 2);
   assert.equal(new URLSearchParams(tab.url().split("?")[1]).get("ind"), "ema(50);macd(5,20,4)");
@@ -177,4 +177,24 @@ test("going back in time fetches more bars, and the view stays where it is", asy
   const pointed = await tab.locator(".told span").first().innerText();
   assert.ok(pointed >= first && pointed <= last, `${pointed} should be from ${first} to ${last}`);
   assert.deepEqual(urls.map((url) => url.searchParams.get("limit")), ["1000", "4000"]);
+});
+
+test("of longer bars, one that had not ended by the cutoff is not shown", async () => {
+  const folder = market();
+  scanner(
+    folder,
+    "-q",
+    "sql",
+    "CREATE OR REPLACE TABLE bars AS SELECT symbol, time_bucket(INTERVAL 15 MINUTE, ts) AS ts, arg_min(open, ts) AS open, max(high) AS high, min(low) AS low, " +
+      "arg_max(close, ts) AS close, sum(volume)::BIGINT AS volume FROM bars GROUP BY ALL",
+  );
+  const longer = await Server.start(folder, "--bar-minutes", "15");
+  const tab = await page(longer);
+  await tab.goto(`${longer.root}/#/chart?symbol=DEMO0007&date=2025-01-14&cutoff=09:50`);
+  // The next one, of 09:45, ends at 10:00.
+  await picture(tab, /to 2025-01-14 09:30:00/).waitFor();
+  await tab.getByRole("button", { name: "Copy SQL" }).click();
+  await tab.getByText("SQL copied").waitFor();
+  const newest = JSON.parse(scanner(folder, "-q", "sql", `SELECT max(ts)::VARCHAR AS ts FROM (${await tab.evaluate(() => navigator.clipboard.readText())})`, "--format", "json"));
+  assert.equal(newest[0].ts, "2025-01-14 09:30:00");
 });

@@ -49,8 +49,10 @@ export interface Picture {
   bars: Bar[];
   levels: Level[];
   lines: Line[];
-  /** The moment up to which everything was known. What is later is shaded. */
-  cutoff: string | null;
+  /** Up to when everything was known, 24:00 at the latest. What is later is shaded. */
+  cutoff: { date: string; time: string };
+  /** Of a bar; 0: as they are stored. */
+  minutes: number;
   marks: { ts: string; text: string; kind: "entry" | "exit" }[];
 }
 
@@ -118,6 +120,8 @@ export class SymbolPlot {
   #levels: IPriceLine[] = [];
   #lines: ISeriesApi<"Line" | "Histogram">[] = [];
   #bars = new Map<number, Bar>();
+  /** The place of the last bar that had ended by the cutoff; -1: none. */
+  #known = -1;
 
   /** `describe` is told of the bar under the pointer, if there is one; `lookBack` when one has come near to the first bar. */
   constructor(box: HTMLElement, describe: (bar: Bar | null) => void, lookBack: () => void) {
@@ -159,7 +163,7 @@ export class SymbolPlot {
     this.#candles.applyOptions({ upColor: up, downColor: down, borderUpColor: up, borderDownColor: down, wickUpColor: up, wickDownColor: down });
   }
 
-  draw({ bars, levels, lines, cutoff, marks }: Picture, { keepView = false } = {}): void {
+  draw({ bars, levels, lines, cutoff, minutes, marks }: Picture, { keepView = false } = {}): void {
     // Who looks at the newest bar goes on with it; else the view stays where it is.
     const logical = keepView ? this.chart.timeScale().getVisibleLogicalRange() : null;
     const isAtEnd = logical !== null && logical.to >= this.#bars.size - 1;
@@ -176,10 +180,12 @@ export class SymbolPlot {
       this.#candles.createPriceLine({ price, title, color: colours[kind], lineWidth: 1, lineStyle: kind === "level" ? LineStyle.Dashed : LineStyle.Dotted, axisLabelVisible: true }),
     );
 
-    const at = cutoff === null ? null : seconds(cutoff);
-    const known = at === null ? undefined : bars.findLast((bar) => seconds(bar.ts) < at);
-    const last = bars.at(-1);
-    this.#cutoff.set(known ? seconds(known.ts) : null, last ? seconds(last.ts) : null);
+    // A bar is known once it has ended. How long those are that are stored is seen from how they follow each other.
+    const times = bars.map((bar) => seconds(bar.ts));
+    const length = minutes ? minutes * 60 : times.reduce((least, time, index) => (index ? Math.min(least, time - (times[index - 1] ?? 0)) : least), 86_400);
+    const at = cutoff.time === "24:00" ? seconds(cutoff.date) + 86_400 : seconds(`${cutoff.date}T${cutoff.time}`);
+    this.#known = times.findLastIndex((time) => time + length <= at);
+    this.#cutoff.set(times[this.#known] ?? null, times.at(-1) ?? null);
 
     this.#lines.forEach((line) => this.chart.removeSeries(line));
     const panes = [...new Set(lines.map((line) => line.pane).filter((pane) => pane !== "price"))];
@@ -216,10 +222,10 @@ export class SymbolPlot {
     return bar ? seconds(bar.ts) : null;
   }
 
-  /** Shows so many bars before a moment and what is after it. */
-  focus(bars: Bar[], cutoff: string | null, before: number, after: number): void {
-    const at = cutoff === null ? bars.length : bars.filter((bar) => seconds(bar.ts) < seconds(cutoff)).length;
-    this.chart.timeScale().setVisibleLogicalRange({ from: Math.max(-2, at - before), to: Math.min(bars.length + 4, at + after) });
+  /** Shows so many bars before the cutoff and after it. */
+  focus(before: number, after: number): void {
+    const at = this.#known + 1;
+    this.chart.timeScale().setVisibleLogicalRange({ from: Math.max(-2, at - before), to: Math.min(this.#bars.size + 4, at + after) });
   }
 
   /** Moves by so many bars. */

@@ -22,7 +22,7 @@ export const signed = (value: number, digits = 2): string => `${value > 0 ? "+" 
 export const isNumber = (value: unknown): value is number => typeof value === "number";
 
 /** Columns that say by how much something went up or down: they are coloured by their sign. */
-export const isChange = (name: string): boolean => /(change|return|gap|momentum|mfe|mae|drawdown|profit|extension|distance)\w*$/.test(name) && !/factor|range/.test(name);
+export const isChange = (name: string): boolean => /(change|return|gap|momentum|mfe|mae|drawdown|profit|extension|distance)\w*$/.test(name) && !/factor|range|filled|sessions/.test(name);
 const isPercent = (name: string): boolean => name.endsWith("_pct") || name === "success_rate" || name === "hit_rate";
 const isAmount = (name: string): boolean => /(?<!relative_)volume$|^bars$/.test(name);
 const isScore = (name: string): boolean => /score|_points$/.test(name);

@@ -87,6 +87,9 @@ const [MOST_ENTRIES, MOST_GONE, MOST_ALERTS] = [200, 24, 100];
 /** The time of day of a moment of the exchange, to the minute unless there are seconds. */
 export const clock = (moment: string): string => moment.slice(11).replace(/\.\d+$/, "").replace(/^(\d\d:\d\d):00$/, "$1");
 
+/** A time of day up to which bars were seen: midnight is the end of the session. */
+export const closing = (time: string): string => (time === "00:00" ? "24:00" : time);
+
 /** The session and the time of day up to which bars were seen. Midnight is the end of the day before. */
 export function cutoffOf(moment: string): { date: string; cutoff: string } {
   const [date = "", time = ""] = [moment.slice(0, 10), clock(moment)];
@@ -145,6 +148,8 @@ class Live {
   /** Of each hit, since when it is one. */
   #since = new Map<string, Since>();
   /** The session of the rows, or "" before there are any. */
+  /** Up to when the data has come, shown or not. */
+  #newest = "";
   #session = "";
   #text = "";
 
@@ -166,6 +171,8 @@ class Live {
     const { date, cutoff } = cutoffOf(this.dataAsOf);
     const fixed = this.wanted?.cutoff_time?.slice(0, 5);
     if (fixed && cutoff >= fixed) return true;
+    // Of a day that is over here, it is more likely that nothing comes in any more.
+    if (date < new Date(this.now).toLocaleDateString("sv")) return false;
     const before = catalogue.sessions.filter((session) => session.session_date < date).slice(0, 10);
     const ends = before.map((session) => session.last_bar.slice(11, 16)).sort();
     const usual = ends[Math.floor(ends.length / 2)];
@@ -191,6 +198,7 @@ class Live {
     this.staleness = "";
     this.isCurrent = false;
     this.#session = "";
+    this.#newest = "";
     this.#since = new Map();
     this.fresh = new Map();
     this.gone = [];
@@ -340,12 +348,11 @@ class Live {
         break;
       case "scan_update":
         if (id !== this.#id) break;
+        this.#advance((message as unknown as Update).data_as_of);
+        this.staleness = "";
         // After a break, and at first, there is nothing on the page that one would want to keep.
         if (preferences.auto_refresh_ui || !this.isCurrent) this.#update(message as unknown as Update);
-        else {
-          this.held = message as unknown as Update;
-          this.advancedAt = this.now;
-        }
+        else this.held = message as unknown as Update;
         break;
       case "stale":
         if (id !== this.#id) break;
@@ -357,6 +364,7 @@ class Live {
         const own = (message as unknown as Heartbeat).subscriptions.find((subscription) => subscription.subscription_id === this.#id);
         this.checkedAt = own?.checked_at ?? "";
         if (own && !own.is_stale) this.staleness = "";
+        else if (own && !this.staleness) this.staleness = "The last look at the data failed.";
         break;
       }
       case "alert":
@@ -394,16 +402,23 @@ class Live {
     if (this.held) this.#update(this.held);
   }
 
+  /** Takes note of up to when the data has come, when it comes. */
+  #advance(asOf: string): void {
+    const isFirst = this.#newest === "";
+    if (asOf === this.#newest) return;
+    if (!isFirst) {
+      if (this.advancedAt && !this.lostAt) this.#gaps = [...this.#gaps.slice(-9), this.now - this.advancedAt];
+      this.advancedAt = this.now;
+    }
+    this.#newest = asOf;
+  }
+
   #update({ data_as_of: asOf, results }: Update): void {
     this.held = null;
     const { date } = cutoffOf(asOf);
     const isFirst = this.#session === "";
     const isSession = !isFirst && date !== this.#session;
     const hadBroken = this.lostAt > 0;
-    if (!isFirst && asOf !== this.dataAsOf) {
-      if (this.advancedAt && !hadBroken) this.#gaps = [...this.#gaps.slice(-9), this.now - this.advancedAt];
-      this.advancedAt = this.now;
-    }
 
     if (isSession) this.#since = new Map();
     const text = clock(asOf);
@@ -431,7 +446,6 @@ class Live {
     this.rows = results;
     this.dataAsOf = asOf;
     this.updatedAt = this.now;
-    this.staleness = "";
     this.isCurrent = true;
     this.lostAt = 0;
     this.#attempts = 0;

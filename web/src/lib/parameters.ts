@@ -40,7 +40,8 @@ export function fromText(parameter: Parameter, text: string): Cell {
   switch (kindOf(parameter)) {
     case "slider":
     case "number": {
-      const number = Number(trimmed.replaceAll(",", ""));
+      // Commas between thousands; a decimal one is not guessed at.
+      const number = Number(/^[-+]?\d{1,3}(,\d{3})+(\.\d+)?$/.test(trimmed) ? trimmed.replaceAll(",", "") : trimmed);
       return Number.isNaN(number) ? trimmed : number;
     }
     case "boolean":

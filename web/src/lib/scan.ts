@@ -4,6 +4,7 @@ import { address } from "./address.svelte";
 import type { Row, ScanRequest } from "./api";
 import { catalogue, configured, latest, parameters, preferences, scanner } from "./catalogue.svelte";
 import { values } from "./parameters";
+import { type Order, orderOf } from "./table";
 
 /** The scanner of the address, or the configured one, or the first that there is. */
 export function chosen(): string {
@@ -18,6 +19,15 @@ export function cutoffOf(name: string): string {
 
 /** What tells a hit from the others, in the address: `row=2025-01-15|DEMO0044`. */
 export const keyOf = (row: Row): string => `${row["scan_date"]}|${row["symbol"]}`;
+
+/** What became of a hit: not known at the cutoff. */
+export const AFTERWARDS = ["eod_price", "price_change_pct", "day_range_pct", "breakout_successful"];
+
+/** The order of the address: not one by what became of the hits, as long as that is not to be seen. */
+export function orderOfHits(isAfter: boolean): Order | null {
+  const order = orderOf(address.get("sort"));
+  return order && !isAfter && AFTERWARDS.includes(order.name) ? null : order;
+}
 
 export function symbolsOf(text: string): string[] {
   return text

@@ -37,6 +37,7 @@ export class Work<T> {
 
   /** The same for an effect, which gives what this returns: the first time at once, then when nothing has changed for a moment. */
   follow(question: (signal: AbortSignal) => Promise<T>): () => void {
+    this.isBusy = true;
     // What is there is not what the effect goes by: an answer must not ask again.
     const timer = setTimeout(() => void this.run(question), untrack(() => this.value) === null ? 0 : REST);
     return () => clearTimeout(timer);

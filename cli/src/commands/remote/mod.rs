@@ -27,6 +27,9 @@ use crate::{
 /// How long a server may take to say that it is there.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// A server lets go of the database half a second after it was last asked for something.
+pub(crate) const A_MOMENT: Duration = Duration::from_secs(2);
+
 /// Does what the command asks for by asking a server.
 pub(crate) fn run(global: &Global, command: &Command) -> Result<()> {
     refuse_files(global)?;
@@ -104,11 +107,21 @@ pub(crate) fn refuse_url(global: &Global) -> Result<()> {
     Ok(())
 }
 
+/// Whether to wait for a database rather than to ask the server that holds it: one cannot be asked this, or may not run statements. These
+/// have done nothing before they open the database.
+pub(crate) fn comes_free(command: &Command, error: &Error) -> bool {
+    matches!(command, Command::Sql(_) | Command::Adopt(_) | Command::Check(_)) && holder(error).is_some()
+}
+
+/// The server that holds the database, if it is one.
+fn holder(error: &Error) -> Option<Announced> {
+    let Error::Locked { path, process, .. } = error else { return None };
+    stockscan_server::announced(path).filter(|holder| holder.process_id == *process || parent(*process) == Some(holder.process_id))
+}
+
 /// Asks the server that holds the database, if it is one, and if it can be asked this.
 pub(crate) fn instead(global: &mut Global, command: &Command, locked: Error) -> Result<()> {
-    let Error::Locked { path, process, .. } = &locked else { return Err(locked) };
-    let is_it = |holder: &Announced| holder.process_id == *process || parent(*process) == Some(holder.process_id);
-    let Some(holder) = stockscan_server::announced(path).filter(is_it) else { return Err(locked) };
+    let (Some(holder), Error::Locked { path, process, .. }) = (holder(&locked), &locked) else { return Err(locked) };
     let held = format!("{} is held by the server at {}", path.display(), holder.url);
     if global.source.is_some() || why_not(command).is_some() || matches!(command, Command::Doctor) {
         let advice = "it lets go when nobody has asked it for half a second: try again in a moment, or end it";
