@@ -6,6 +6,7 @@ Times are not judged by the clock: where something must not go on, it would with
 import http.client
 import json
 import os
+import random
 import re
 import resource
 import select
@@ -553,3 +554,42 @@ def test_a_full_disk_stops_no_scan(market_folder):
             answer = server.post("/scan", {"scanner_type": "breakout", "scan_date": f"2025-01-{day:02}"})
             assert answer.status == 200, answer.text
         assert server.get("/health").json()["status"] == "ok" and server.get("/symbols").status == 200
+
+
+def test_a_full_disk_takes_no_bars_and_loses_none(market_folder):
+    """The same while bars are taken in: what was acknowledged is there, what was not is not, and it goes on once there is room."""
+    database = market_folder / "market.duckdb"
+    # Of the log beside the database, which is written first, too.
+    limits = ["prlimit", f"--fsize={1 << 20}"]
+    script = "import os, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); os.execvp(sys.argv[1], sys.argv[1:])"
+    noise = random.Random(1)
+
+    def body(number: int) -> bytes:
+        rows = []
+        for minute in range(2000):
+            low, high = noise.uniform(1, 2), noise.uniform(4, 5)
+            clock = f"2030-01-{1 + minute // 1000:02} {minute % 1000 // 60:02}:{minute % 60:02}:00"
+            bar = {"open": noise.uniform(low, high), "high": high, "low": low, "close": noise.uniform(low, high), "volume": noise.randrange(10**9)}
+            rows.append(json.dumps({"symbol": f"NOISE{number}", "ts": clock} | bar))
+        return "\n".join(rows).encode()
+
+    acknowledged, refused = {}, []
+    with Server(market_folder, around=[sys.executable, "-c", script, *limits]) as server:
+        for number in range(40):
+            answer = server.request("POST", "/ingest/bars", body=body(number), headers={"Content-Type": "application/x-ndjson"})
+            if answer.status == 200:
+                acknowledged[f"NOISE{number}"] = answer.json()["added"]
+            else:
+                assert answer.status >= 500, answer.text
+                assert str(market_folder) not in answer.text
+                refused.append(f"NOISE{number}")
+                break
+        assert refused, "all of it had room: the test does not show anything"
+        assert server.post("/scan", {"scanner_type": "breakout", "scan_date": "2025-01-15"}).status == 200
+        assert server.get("/health").json()["status"] == "ok"
+    counts = "SELECT symbol, count(*) AS bars FROM bars WHERE symbol LIKE 'NOISE%' GROUP BY symbol"
+    rows = json.loads(scanner(market_folder, "-q", "sql", counts, "--database", database, "--format", "json").stdout)
+    assert {row["symbol"]: row["bars"] for row in rows} == acknowledged
+    with Server(market_folder) as server:
+        answer = server.request("POST", "/ingest/bars", body=body(99), headers={"Content-Type": "application/x-ndjson"})
+        assert answer.status == 200 and answer.json()["added"] == 2000, answer.text
