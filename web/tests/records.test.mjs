@@ -78,13 +78,18 @@ test("history: a scan that failed has its kind, and no results", async () => {
   assert.deepEqual(given(tab), { status: "done", scanner: "gap" });
 });
 
-test("history: run again is the same question", async () => {
+test("history: run again is the same question, and so is its SQL", async () => {
   const tab = await page(server);
   await tab.goto(`${server.root}/#/history?scan=${scanned.scan_id}`);
+  await tab.getByRole("button", { name: "Copy SQL" }).click();
+  await tab.getByText("SQL copied").waitFor();
+  const copied = await tab.evaluate(() => navigator.clipboard.readText());
+  const found = JSON.parse(scanner(beside, "-q", "sql", `SELECT symbol FROM (${copied}) ORDER BY rank`, "--format", "json"));
+  assert.deepEqual(found.map((row) => row.symbol), scanned.results.map((row) => row.symbol));
   await tab.getByRole("link", { name: "Run again" }).click();
   await tab.waitForURL(/#\/scan/);
-  const { scanner, date, cutoff, "p.max_results_per_day": most, "p.min_relative_volume": least } = given(tab);
-  assert.deepEqual({ scanner, date, cutoff, most, least }, { scanner: "relative_volume", date: "2025-01-15", cutoff: "10:30", most: "7", least: "1.2" });
+  const { scanner: name, date, cutoff, "p.max_results_per_day": most, "p.min_relative_volume": least } = given(tab);
+  assert.deepEqual({ name, date, cutoff, most, least }, { name: "relative_volume", date: "2025-01-15", cutoff: "10:30", most: "7", least: "1.2" });
   const hits = tab.getByRole("region", { name: "Hits" });
   await hits.locator("tbody tr").first().waitFor();
   assert.deepEqual(await column(hits, "Symbol"), scanned.results.map((row) => row.symbol));
