@@ -1,5 +1,6 @@
 /** Work that takes longer than a request. Which job it is stands in the address, so that a reload, or a link, comes back to it. */
 
+import { onDestroy, untrack } from "svelte";
 import { address } from "./address.svelte";
 import { ask, isAborted, Problem, request, type Job } from "./api";
 
@@ -85,6 +86,22 @@ export class Jobs<Result> {
   /** What was refused has been changed since. */
   forgive(): void {
     if (this.error instanceof Problem && this.error.status === 400) this.error = null;
+  }
+
+  /**
+   * Goes with the tab that is being made: follows the job of the address, forgives what was refused once the question is another one, and asks no
+   * more when the tab is left.
+   */
+  goWith(question: () => unknown): void {
+    $effect(() => {
+      const wanted = address.get("job");
+      untrack(() => void this.open(wanted));
+    });
+    $effect(() => {
+      void JSON.stringify(question());
+      untrack(() => this.forgive());
+    });
+    onDestroy(() => this.leave());
   }
 
   /** Asks no more; the job itself goes on. */

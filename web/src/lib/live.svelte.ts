@@ -371,7 +371,7 @@ class Live {
         this.#raise({
           rule: String(message["rule"]),
           session: String(message["session"]),
-          asOf: clock(String(message["data_as_of"])),
+          asOf: closing(clock(String(message["data_as_of"]))),
           symbol: String(message["symbol"]),
           price: typeof message["price"] === "number" ? message["price"] : null,
           firedAt: this.now,
@@ -490,7 +490,7 @@ class Live {
       stored
         .filter(({ rule, session_date: session, symbol }) => !known.has(`${rule}|${session}|${symbol}`))
         .forEach(({ fired_at, rule, session_date: session, data_as_of, symbol, price }) =>
-          this.#raise({ rule, session, asOf: data_as_of.replace(/:00$/, ""), symbol, price, firedAt: Date.parse(fired_at), isNew: false }),
+          this.#raise({ rule, session, asOf: closing(data_as_of.replace(/:00$/, "")), symbol, price, firedAt: Date.parse(fired_at), isNew: false }),
         );
     } catch (error) {
       this.noAlerts = error instanceof Error ? error.message : String(error);
