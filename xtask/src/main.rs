@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         Some("demo") => demo(),
         Some("test") => test(),
         Some("dashboard") => dashboard::build(),
-        Some("extension") => extension::build().map(|_| ()),
+        Some("extension") => extension::build(&extension::CURRENT).and_then(|_| extension::build(&extension::V1)).map(|_| ()),
         Some("bench") => bench(rest),
         Some("lint") => lint(),
         None | Some("help" | "--help" | "-h") => {
@@ -57,7 +57,7 @@ fn test() -> Outcome {
     run::require_compiler()?;
     let python = python::environment()?;
     step("The loadable extension");
-    let extension = extension::build()?;
+    let extension = extension::build(&extension::CURRENT)?;
     step("Rust tests: the engine, every SQL file, the properties of every scanner, the command, the README");
     cargo(&["test", "--workspace", "--no-fail-fast"])?;
     step("The same SQL files, and an independent breakout, through the Python client with the loaded extension");
@@ -72,7 +72,7 @@ fn test() -> Outcome {
 
 fn bench(arguments: &[String]) -> Outcome {
     let python = python::environment()?;
-    let extension = extension::build()?;
+    let extension = extension::build(&extension::CURRENT)?;
     cargo(&["build", "--package", "scanner"])?;
     // With the whole workspace's features: with others, DuckDB would be compiled for this alone.
     cargo(&["build", "--workspace", "--example", "bare_loop"])?;
