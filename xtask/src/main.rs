@@ -1,7 +1,9 @@
 //! `cargo xtask …`: what a contributor or a first-time user runs. Nothing beyond the standard library, so that it builds in a moment.
 
+mod clients;
 mod dashboard;
 mod extension;
+mod node;
 mod python;
 mod run;
 
@@ -55,23 +57,21 @@ fn demo() -> Outcome {
 
 fn test() -> Outcome {
     run::require_compiler()?;
-    let python = python::environment()?;
+    // First, so that a machine without what they need learns it before the long build.
+    let python = clients::python()?;
+    clients::python_1_5()?;
     step("The loadable extension");
-    let extension = extension::build()?;
+    extension::build()?;
     step("Rust tests: the engine, every SQL file, the properties of every scanner, the command, the README");
     cargo(&["test", "--workspace", "--no-fail-fast"])?;
     step("The same SQL files, and an independent breakout, through the Python client with the loaded extension");
-    run::command(python)
-        // A file is one process: what its fixtures make is made once.
-        .args(["-m", "pytest", "-q", "--numprocesses", "auto", "--dist", "loadfile", "tests/python"])
-        .env("STOCKSCAN_EXTENSION", extension)
-        .env("STOCKSCAN_SCANNER", run::target_directory()?.join("debug/scanner"))
-        .run()?;
+    clients::pytest(&python)?.args(clients::IN_PARALLEL).arg("tests/python").run()?;
+    clients::test()?;
     dashboard::test()
 }
 
 fn bench(arguments: &[String]) -> Outcome {
-    let python = python::environment()?;
+    let python = clients::python()?;
     let extension = extension::build()?;
     cargo(&["build", "--package", "scanner"])?;
     // With the whole workspace's features: with others, DuckDB would be compiled for this alone.
