@@ -37,10 +37,10 @@ def stockscan() -> Stockscan:
     return Stockscan(extension, prefix)
 
 
-@pytest.fixture
-def market(stockscan, tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def market(stockscan, tmp_path_factory) -> Path:
     """A database file with the demo market, which nobody has open."""
-    path = tmp_path / "market.duckdb"
+    path = tmp_path_factory.mktemp("market") / "market.duckdb"
     with stockscan.connect(path) as connection:
         connection.execute(f"CREATE TABLE bars AS FROM {stockscan.prefix}demo_bars()")
     return path
