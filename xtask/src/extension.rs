@@ -20,7 +20,10 @@ pub(crate) struct Kind {
 /// For the version of DuckDB that the command has inside.
 pub(crate) const CURRENT: Kind = Kind { feature: "loadable", folder: "", abi: "C_STRUCT_UNSTABLE", version: DUCKDB_VERSION };
 /// For DuckDB 1.5 and later.
-pub(crate) const V1: Kind = Kind { feature: "loadable-v1", folder: "v1", abi: "C_STRUCT", version: "v1.2.0" };
+const V1: Kind = Kind { feature: "loadable-v1", folder: "v1", abi: "C_STRUCT", version: "v1.2.0" };
+
+/// All of them.
+pub(crate) const KINDS: [Kind; 2] = [CURRENT, V1];
 
 /// Builds `dist/[v1/]stockscan.duckdb_extension` and returns its path.
 pub(crate) fn build(kind: &Kind) -> Outcome<PathBuf> {

@@ -1,7 +1,9 @@
 //! `cargo xtask …`: what a contributor or a first-time user runs. Nothing beyond the standard library, so that it builds in a moment.
 
+mod clients;
 mod dashboard;
 mod extension;
+mod node;
 mod python;
 mod run;
 
@@ -12,7 +14,7 @@ use run::{Outcome, cargo, root, step};
 const HELP: &str = "\
 cargo xtask demo        build everything, make a market, run a scan on it, say what to try next
 cargo xtask test        all tests: Rust, SQL files, the command, the Python client with the loaded extension, the dashboard in a browser
-cargo xtask extension   build dist/stockscan.duckdb_extension for this platform
+cargo xtask extension   build dist/stockscan.duckdb_extension, and the one for DuckDB 1.5 in dist/v1, for this platform
 cargo xtask dashboard   build web/dist, the files of the dashboard, which are committed
 cargo xtask bench       benchmarks; they check their answers and print ratios
 cargo xtask lint        format and clippy, warnings are errors";
@@ -24,7 +26,7 @@ fn main() -> ExitCode {
         Some("demo") => demo(),
         Some("test") => test(),
         Some("dashboard") => dashboard::build(),
-        Some("extension") => extension::build(&extension::CURRENT).and_then(|_| extension::build(&extension::V1)).map(|_| ()),
+        Some("extension") => extension::KINDS.iter().try_for_each(|kind| extension::build(kind).map(|_| ())),
         Some("bench") => bench(rest),
         Some("lint") => lint(),
         None | Some("help" | "--help" | "-h") => {
@@ -55,23 +57,23 @@ fn demo() -> Outcome {
 
 fn test() -> Outcome {
     run::require_compiler()?;
-    let python = python::environment()?;
-    step("The loadable extension");
-    let extension = extension::build(&extension::CURRENT)?;
+    // First, so that a machine without what they need learns it before the long build.
+    let python = clients::python()?;
+    clients::python_1_5()?;
+    step("The loadable extensions");
+    for kind in &extension::KINDS {
+        extension::build(kind)?;
+    }
     step("Rust tests: the engine, every SQL file, the properties of every scanner, the command, the README");
     cargo(&["test", "--workspace", "--no-fail-fast"])?;
     step("The same SQL files, and an independent breakout, through the Python client with the loaded extension");
-    run::command(python)
-        // A file is one process: what its fixtures make is made once.
-        .args(["-m", "pytest", "-q", "--numprocesses", "auto", "--dist", "loadfile", "tests/python"])
-        .env("STOCKSCAN_EXTENSION", extension)
-        .env("STOCKSCAN_SCANNER", run::target_directory()?.join("debug/scanner"))
-        .run()?;
+    clients::pytest(&python)?.args(clients::IN_PARALLEL).arg("tests/python").run()?;
+    clients::test()?;
     dashboard::test()
 }
 
 fn bench(arguments: &[String]) -> Outcome {
-    let python = python::environment()?;
+    let python = clients::python()?;
     let extension = extension::build(&extension::CURRENT)?;
     cargo(&["build", "--package", "scanner"])?;
     // With the whole workspace's features: with others, DuckDB would be compiled for this alone.
