@@ -36,10 +36,14 @@ const AGGREGATES: &str = "
 -- The values of a group as a list in the order of ts, ready for an indicator. A row whose ts is NULL is left out; a value that is NULL or NaN
 -- keeps its place, as NULL.
 CREATE MACRO stockscan.series(value, ts) AS
-    list(CASE WHEN NOT isnan(CAST(value AS DOUBLE)) THEN CAST(value AS DOUBLE) END ORDER BY CAST(ts AS TIMESTAMP), CAST(value AS DOUBLE))
-        FILTER (CAST(ts AS TIMESTAMP) IS NOT NULL);
+    list(
+        CASE WHEN NOT isnan(CAST(value AS DOUBLE)) THEN CAST(value AS DOUBLE) END
+        ORDER BY CASE WHEN system.main.stockscan_is_bar_time(typeof(ts), 'series') THEN CAST(ts AS TIMESTAMP) END, CAST(value AS DOUBLE)
+    ) FILTER (CAST(ts AS TIMESTAMP) IS NOT NULL);
 CREATE MACRO stockscan.series_times(ts) AS
-    list(CAST(ts AS TIMESTAMP) ORDER BY CAST(ts AS TIMESTAMP)) FILTER (CAST(ts AS TIMESTAMP) IS NOT NULL);
+    list(
+        CASE WHEN system.main.stockscan_is_bar_time(typeof(ts), 'series_times') THEN CAST(ts AS TIMESTAMP) END ORDER BY CAST(ts AS TIMESTAMP)
+    ) FILTER (CAST(ts AS TIMESTAMP) IS NOT NULL);
 -- A macro has no examples nor categories there: they stand in its comment, and this hands them out as DuckDB 2.0 has them.
 CREATE MACRO stockscan.documented_functions() AS TABLE
 SELECT entry.* REPLACE (
@@ -66,7 +70,8 @@ impl Documentation {
     fn comment(&self, names: &HashSet<String>) -> Result<String> {
         let mut comment = self.description.clone();
         for example in &self.examples {
-            let _ = write!(comment, "\n@example {}", qualified(example, names)?);
+            // As people call it; only the bodies are made to be read by DuckDB alone.
+            let _ = write!(comment, "\n@example {}", qualified(example, names)?.replace("stockscan.main.", "stockscan."));
         }
         for category in &self.categories {
             let _ = write!(comment, "\n@category {category}");

@@ -9,7 +9,7 @@ use libduckdb_sys::{
     DUCKDB_TYPE_DUCKDB_TYPE_ANY, DUCKDB_TYPE_DUCKDB_TYPE_ARRAY, DUCKDB_TYPE_DUCKDB_TYPE_BIGINT, DUCKDB_TYPE_DUCKDB_TYPE_BLOB,
     DUCKDB_TYPE_DUCKDB_TYPE_BOOLEAN, DUCKDB_TYPE_DUCKDB_TYPE_DATE, DUCKDB_TYPE_DUCKDB_TYPE_DECIMAL, DUCKDB_TYPE_DUCKDB_TYPE_DOUBLE,
     DUCKDB_TYPE_DUCKDB_TYPE_ENUM, DUCKDB_TYPE_DUCKDB_TYPE_FLOAT, DUCKDB_TYPE_DUCKDB_TYPE_HUGEINT, DUCKDB_TYPE_DUCKDB_TYPE_INTEGER,
-    DUCKDB_TYPE_DUCKDB_TYPE_INTERVAL, DUCKDB_TYPE_DUCKDB_TYPE_INVALID, DUCKDB_TYPE_DUCKDB_TYPE_LIST, DUCKDB_TYPE_DUCKDB_TYPE_SMALLINT,
+    DUCKDB_TYPE_DUCKDB_TYPE_INTERVAL, DUCKDB_TYPE_DUCKDB_TYPE_INVALID, DUCKDB_TYPE_DUCKDB_TYPE_LIST, DUCKDB_TYPE_DUCKDB_TYPE_MAP, DUCKDB_TYPE_DUCKDB_TYPE_SMALLINT,
     DUCKDB_TYPE_DUCKDB_TYPE_SQLNULL, DUCKDB_TYPE_DUCKDB_TYPE_STRUCT, DUCKDB_TYPE_DUCKDB_TYPE_TIME, DUCKDB_TYPE_DUCKDB_TYPE_TIMESTAMP,
     DUCKDB_TYPE_DUCKDB_TYPE_TIMESTAMP_TZ, DUCKDB_TYPE_DUCKDB_TYPE_TINYINT, DUCKDB_TYPE_DUCKDB_TYPE_UBIGINT,
     DUCKDB_TYPE_DUCKDB_TYPE_UHUGEINT, DUCKDB_TYPE_DUCKDB_TYPE_UINTEGER, DUCKDB_TYPE_DUCKDB_TYPE_USMALLINT,
@@ -80,6 +80,7 @@ type_ids! {
     Enum DUCKDB_TYPE_DUCKDB_TYPE_ENUM "ENUM",
     List DUCKDB_TYPE_DUCKDB_TYPE_LIST "LIST",
     Array DUCKDB_TYPE_DUCKDB_TYPE_ARRAY "ARRAY",
+    Map DUCKDB_TYPE_DUCKDB_TYPE_MAP "MAP",
     Struct DUCKDB_TYPE_DUCKDB_TYPE_STRUCT "STRUCT",
     SqlNull DUCKDB_TYPE_DUCKDB_TYPE_SQLNULL "NULL",
     Any DUCKDB_TYPE_DUCKDB_TYPE_ANY "ANY",
@@ -244,8 +245,16 @@ impl Value {
                 }
             }
             Content::Nested(values) => {
-                let shown = values.iter().map(|value| value.text().unwrap_or_else(|| "NULL".to_owned()));
+                let show = |value: &Value| value.text().unwrap_or_else(|| "NULL".to_owned());
+                let shown = values.iter().map(show);
                 Some(match self.logical_type.type_id() {
+                    LogicalTypeID::Map => {
+                        let entry = |entry: &Value| match &*entry.content {
+                            Content::Nested(pair) => pair.iter().map(show).collect::<Vec<_>>().join("="),
+                            Content::Null | Content::Plain(_) => show(entry),
+                        };
+                        format!("{{{}}}", values.iter().map(entry).collect::<Vec<_>>().join(", "))
+                    }
                     LogicalTypeID::Struct => {
                         let fields = self.logical_type.fields().into_iter().zip(shown);
                         format!("{{{}}}", fields.map(|((name, _), value)| format!("'{name}': {value}")).collect::<Vec<_>>().join(", "))
@@ -360,7 +369,8 @@ impl Value {
                     };
                     (api.duckdb_create_enum_value)(logical_type.handle(), place)
                 }
-                LogicalTypeID::List => {
+                // A MAP is stored as a list of its entries.
+                LogicalTypeID::List | LogicalTypeID::Map => {
                     let [offset, length] = read!([u64; 2]);
                     return Self::elements(logical_type, (api.duckdb_list_vector_get_child)(vector), offset, length);
                 }
