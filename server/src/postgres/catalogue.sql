@@ -1,0 +1,1 @@
+CREATE TEMP MACRO version() AS 'PostgreSQL 15.0 (Stockscan)';

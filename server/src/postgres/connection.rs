@@ -1,0 +1,1032 @@
+//! One connection: who it is, and then a message after the other, each with its answer.
+//!
+//! While a statement runs, the client is listened to as well: whoever leaves has its statement ended.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use pgwire::messages::{
+    DecodeContext, PgWireBackendMessage as Message, PgWireFrontendMessage as Request, ProtocolVersion, SslNegotiationMetaMessage,
+    copy::{CopyDone, CopyOutResponse},
+    data::{FieldDescription, NoData, ParameterDescription, RowDescription},
+    extendedquery::{Bind, BindComplete, CloseComplete, Describe, Parse, ParseComplete, PortalSuspended, TARGET_TYPE_BYTE_STATEMENT},
+    response::{CommandComplete, EmptyQueryResponse, ReadyForQuery, TransactionStatus},
+    startup::{Authentication, BackendKeyData, NegotiateProtocolVersion, ParameterStatus, SecretKey, Startup},
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_stream::StreamExt;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{
+    Postgres, Running,
+    answer::Wire,
+    errors::Trouble,
+    session::{Command, Session, command},
+    text,
+    types::{Column, Parameter},
+};
+use crate::{
+    auth::{Client, Role},
+    query::{self, LONGEST_STATEMENT, Sent},
+    statement::{Form, Reply},
+};
+
+/// So long a client has to say who it is.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// So long it has to take what is sent to it.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Largest message.
+const LARGEST: usize = 1 << 20;
+/// Largest message of one who is not known yet.
+const LARGEST_OF_STRANGER: usize = 10_000;
+/// What is to be sent is sent as soon as there is so much of it.
+const PIECE: usize = 64 << 10;
+/// A statement has no more rows than these: more are refused, for a result that lacks some looks as one that does not.
+const MOST_ROWS: usize = 1_000_000;
+/// A connection has no more statements, or cursors, at a time.
+const MOST_NAMES: usize = 1000;
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// A statement that was prepared.
+#[derive(Debug)]
+struct Prepared {
+    sql: String,
+    /// The types that the client gave its parameters.
+    types: Vec<u32>,
+    parameters: usize,
+    command: Option<Command>,
+}
+
+/// A statement with its values, and how far it is.
+struct Portal {
+    prepared: Arc<Prepared>,
+    values: Vec<Parameter>,
+    formats: Vec<i16>,
+    /// Of a cursor that was declared, once it runs.
+    columns: Vec<Column>,
+    progress: Progress,
+}
+
+enum Progress {
+    Ready,
+    Running(Box<Statement>),
+    Done,
+}
+
+/// A statement that runs.
+struct Statement {
+    columns: Vec<Column>,
+    pieces: Sent,
+    /// What came of its rows and is not sent yet.
+    buffer: BytesMut,
+    started: Instant,
+    allowed: Duration,
+    rows: usize,
+    sql: String,
+}
+
+/// How rows are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Style {
+    Rows,
+    Nothing,
+    Copy { is_csv: bool },
+}
+
+/// Why what was asked has no answer.
+enum End {
+    /// There is one, and it says what is wrong.
+    Trouble(Trouble),
+    /// The client has left, or cannot be understood.
+    Gone(io::Error),
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> End {
+        End::Gone(error)
+    }
+}
+
+impl From<Trouble> for End {
+    fn from(trouble: Trouble) -> End {
+        End::Trouble(trouble)
+    }
+}
+
+type Answered<T> = Result<T, End>;
+
+fn gone() -> io::Error {
+    io::ErrorKind::ConnectionReset.into()
+}
+
+/// Finds out what a client wants, lets it in if it may come in, and answers it.
+pub(super) async fn welcome(postgres: Arc<Postgres>, mut stream: TcpStream, peer: SocketAddr, has_room: bool) -> io::Result<()> {
+    let until = tokio::time::Instant::now() + PATIENCE;
+    let mut input = BytesMut::new();
+    let mut first = [0];
+    tokio::time::timeout_at(until, stream.peek(&mut first)).await.map_err(|_| gone())??;
+    let mut wants_tls = first == [0x16];
+    while !wants_tls {
+        let context = DecodeContext::default();
+        let asked = tokio::time::timeout_at(until, request(&mut stream, &mut input, &context, LARGEST_OF_STRANGER)).await;
+        match asked.map_err(|_| gone())?? {
+            Request::SslNegotiation(SslNegotiationMetaMessage::PostgresSsl(_)) => {
+                wants_tls = postgres.tls.is_some();
+                stream.write_all(if wants_tls { b"S" } else { b"N" }).await?;
+                // What was sent before it was secret could be anybody's.
+                if wants_tls && !input.is_empty() {
+                    return Ok(());
+                }
+            }
+            Request::SslNegotiation(SslNegotiationMetaMessage::PostgresGss(_)) => stream.write_all(b"N").await?,
+            _ => break,
+        }
+    }
+    let stream: Box<dyn Stream> = match &postgres.tls {
+        Some(tls) if wants_tls => Box::new(tokio::time::timeout_at(until, tls.accept(stream)).await.map_err(|_| gone())??),
+        _ if wants_tls => return Ok(()),
+        _ => Box::new(stream),
+    };
+    let mut connection = Connection {
+        client: Client { name: peer.ip().to_string(), role: Role::Read },
+        session: Session::new(),
+        running: Arc::default(),
+        number: 0,
+        stream,
+        input,
+        output: BytesMut::new(),
+        prepared: HashMap::new(),
+        portals: HashMap::new(),
+        postgres,
+    };
+    let admitted = tokio::time::timeout_at(until, connection.admit(peer, wants_tls, has_room)).await;
+    let outcome = match admitted {
+        Ok(Ok(true)) => connection.serve().await,
+        Ok(Ok(false)) | Err(_) => Ok(()),
+        Ok(Err(end)) => Err(end),
+    };
+    connection.postgres.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&connection.number);
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(End::Trouble(trouble)) => {
+            tracing::info!(client = connection.client.name, code = trouble.code, detail = trouble.message, "a connection was refused or ended");
+            connection.say(Message::ErrorResponse(trouble.info().into()));
+            connection.send().await?;
+            connection.stream.shutdown().await
+        }
+        Err(End::Gone(error)) => Err(error),
+    }
+}
+
+/// The next message.
+async fn request(
+    stream: &mut (impl AsyncRead + Unpin + ?Sized),
+    input: &mut BytesMut,
+    context: &DecodeContext,
+    largest: usize,
+) -> io::Result<Request> {
+    loop {
+        if let Some(request) = decoded(input, context, largest)? {
+            return Ok(request);
+        }
+        if stream.read_buf(input).await? == 0 {
+            return Err(gone());
+        }
+    }
+}
+
+/// The message that the bytes begin with, once it is whole. It is cut out first: what is said of lengths within it must not reach beyond it.
+fn decoded(input: &mut BytesMut, context: &DecodeContext, largest: usize) -> io::Result<Option<Request>> {
+    let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
+    let before = usize::from(!context.awaiting_frontend_startup);
+    if input.len() < before + 4 {
+        return Ok(None);
+    }
+    let length = (&input[before..]).get_u32() as usize;
+    if !(4..=largest).contains(&length) {
+        return Err(invalid(format!("a message has {length} bytes; expected 4 to {largest}")));
+    }
+    if input.len() < before + length {
+        input.reserve(before + length - input.len());
+        return Ok(None);
+    }
+    let mut message = input.split_to(before + length);
+    let whole = message.clone();
+    // One that is shorter than what it says of itself.
+    let decoded = catch_unwind(AssertUnwindSafe(|| Request::decode(&mut message, context)));
+    match decoded {
+        Ok(Ok(Some(request))) => {
+            // That it is no request for a secret connection is said without taking it.
+            if matches!(request, Request::SslNegotiation(SslNegotiationMetaMessage::None)) {
+                let rest = std::mem::replace(input, whole);
+                input.unsplit(rest);
+            }
+            Ok(Some(request))
+        }
+        Ok(Ok(None)) | Err(_) => Err(invalid("a message is shorter than it says".to_owned())),
+        Ok(Err(error)) => Err(invalid(error.to_string())),
+    }
+}
+
+/// Waits for something, and listens to the client meanwhile.
+async fn watched<T>(
+    stream: &mut Box<dyn Stream>,
+    input: &mut BytesMut,
+    stopped: &CancellationToken,
+    until: tokio::time::Instant,
+    future: impl Future<Output = T>,
+) -> Answered<T> {
+    tokio::pin!(future);
+    loop {
+        tokio::select! {
+            outcome = &mut future => return Ok(outcome),
+            () = stopped.cancelled() => return Err(Trouble::new("57014", "canceling statement due to user request").into()),
+            () = tokio::time::sleep_until(until) => return Err(Trouble::new("57014", "canceling statement due to statement timeout").into()),
+            read = stream.read_buf(input), if input.len() < LARGEST => {
+                if read? == 0 {
+                    return Err(gone().into());
+                }
+            }
+        }
+    }
+}
+
+struct Connection {
+    postgres: Arc<Postgres>,
+    client: Client,
+    session: Session,
+    running: Arc<Running>,
+    number: i32,
+    stream: Box<dyn Stream>,
+    input: BytesMut,
+    output: BytesMut,
+    prepared: HashMap<String, Option<Arc<Prepared>>>,
+    portals: HashMap<String, Option<Portal>>,
+}
+
+impl Connection {
+    fn say(&mut self, message: Message) {
+        // Only a message that is too large has no place, and none here is.
+        let _ = message.encode(&mut self.output);
+    }
+
+    async fn send(&mut self) -> io::Result<()> {
+        let sent = tokio::time::timeout(SILENCE, async {
+            self.stream.write_all_buf(&mut self.output).await?;
+            self.stream.flush().await
+        });
+        sent.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    }
+
+    /// Whether it may come in; it has left where it may not but nothing is wrong.
+    async fn admit(&mut self, peer: SocketAddr, is_secure: bool, has_room: bool) -> Answered<bool> {
+        let mut context = DecodeContext::default();
+        context.awaiting_frontend_ssl = false;
+        let startup = match request(&mut self.stream, &mut self.input, &context, LARGEST_OF_STRANGER).await {
+            Ok(Request::CancelRequest(cancel)) => {
+                self.postgres.cancel(cancel.pid, &cancel.secret_key.to_bytes());
+                return Ok(false);
+            }
+            Ok(Request::Startup(startup)) => startup,
+            Ok(_) => return Err(Trouble::fatal("08P01", "expected a startup message").into()),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(Trouble::fatal("08P01", error.to_string()).into()),
+            Err(error) => return Err(error.into()),
+        };
+        if !has_room {
+            return Err(Trouble::fatal("53300", "sorry, too many clients already").with_hint("--max-connections says how many.").into());
+        }
+        let version = self.negotiate(&startup);
+        context.awaiting_frontend_startup = false;
+        context.protocol_version = version;
+        self.client = self.known(peer, is_secure, &context).await?;
+        self.client.needs(Role::Read).map_err(|problem| Trouble::fatal("42501", problem.detail))?;
+        for (name, value) in &startup.parameters {
+            // What is no setting is the user's name and such.
+            if let Ok(Some(_)) | Err(_) = self.session.set(name, Some(value)) {}
+        }
+        self.say(Message::Authentication(Authentication::Ok));
+        let reported: Vec<_> = self.session.reported().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        for (name, value) in reported {
+            self.say(Message::ParameterStatus(ParameterStatus::new(name, value)));
+        }
+        let (number, random) = (Uuid::new_v4().as_u128(), Uuid::new_v4());
+        self.number = (number & 0x7fff_ffff) as i32;
+        let secret = match version {
+            ProtocolVersion::PROTOCOL3_0 => SecretKey::I32((number >> 32) as i32),
+            _ => SecretKey::Bytes(Bytes::copy_from_slice(random.as_bytes())),
+        };
+        let mine = (secret.to_bytes(), Arc::clone(&self.running));
+        self.postgres.sessions.lock().unwrap_or_else(PoisonError::into_inner).insert(self.number, mine);
+        self.say(Message::BackendKeyData(BackendKeyData::new(self.number, secret)));
+        self.ready();
+        self.send().await?;
+        Ok(true)
+    }
+
+    /// Agrees on the version of the protocol.
+    fn negotiate(&mut self, startup: &Startup) -> ProtocolVersion {
+        let asked = ProtocolVersion::from_version_number(startup.protocol_number_major, startup.protocol_number_minor);
+        let version = match asked {
+            Some(version) => version,
+            None if startup.protocol_number_minor > 2 => ProtocolVersion::PROTOCOL3_2,
+            None => ProtocolVersion::PROTOCOL3_0,
+        };
+        let unknown: Vec<String> = startup.parameters.keys().filter(|name| name.starts_with("_pq_.")).cloned().collect();
+        if asked.is_none() || !unknown.is_empty() {
+            let (major, minor) = version.version_number();
+            let newest = i32::from(major) << 16 | i32::from(minor);
+            self.say(Message::NegotiateProtocolVersion(NegotiateProtocolVersion::new(newest, unknown)));
+        }
+        version
+    }
+
+    /// Who it is, by its key.
+    async fn known(&mut self, peer: SocketAddr, is_secure: bool, context: &DecodeContext) -> Answered<Client> {
+        let name = peer.ip().to_string();
+        if self.postgres.app.keys.are_none() {
+            return Ok(Client { name, role: Role::Admin });
+        }
+        if !Postgres::may_tell_key(is_secure, peer.ip()) {
+            let trouble = Trouble::fatal("28000", "a key is only taken over TLS here, so that nobody else reads it");
+            return Err(trouble.with_hint("Connect with sslmode=require, or verify-full.").into());
+        }
+        self.say(Message::Authentication(Authentication::CleartextPassword));
+        self.send().await?;
+        let given = match request(&mut self.stream, &mut self.input, context, LARGEST_OF_STRANGER).await? {
+            Request::PasswordMessageFamily(given) => given.into_password().map_err(|error| Trouble::fatal("08P01", error.to_string()))?,
+            _ => return Err(Trouble::fatal("08P01", "expected a password").into()),
+        };
+        // Wrong keys count as well, so that nobody can try many.
+        match self.postgres.app.keys.find(&given.password) {
+            Some(client) => Ok(client),
+            None => {
+                self.postgres.app.limits.check(&name).map_err(|problem| Trouble { is_fatal: true, ..problem.into() })?;
+                let trouble = Trouble::fatal("28P01", "the password is none of this server's keys");
+                Err(trouble.with_hint("The password is a key as 'scanner key add NAME' prints it; the user's name may be any.").into())
+            }
+        }
+    }
+
+    fn ready(&mut self) {
+        self.say(Message::ReadyForQuery(ReadyForQuery::new(self.session.status)));
+    }
+
+    /// Answers one message after the other, until the client leaves or the server ends.
+    async fn serve(&mut self) -> Answered<()> {
+        let mut context = DecodeContext::default();
+        (context.awaiting_frontend_ssl, context.awaiting_frontend_startup) = (false, false);
+        // After a mistake, what comes is left aside until the client says that it knows.
+        let mut waits_for_sync = false;
+        loop {
+            let shutdown = self.postgres.app.shutdown.clone();
+            let asked = tokio::select! {
+                asked = request(&mut self.stream, &mut self.input, &context, LARGEST) => asked,
+                () = shutdown.cancelled() => {
+                    return Err(Trouble::fatal("57P01", "terminating connection due to administrator command: the server ends").into());
+                }
+            };
+            let asked = match asked {
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(Trouble::fatal("08P01", error.to_string()).into()),
+                asked => asked?,
+            };
+            let is_extended = asked.is_extended_query();
+            if waits_for_sync && is_extended && !matches!(asked, Request::Sync(_)) {
+                continue;
+            }
+            let outcome = match asked {
+                Request::Query(query) => {
+                    let outcome = self.simple(&query.query).await;
+                    self.running.end();
+                    if let Err(End::Trouble(trouble)) = outcome {
+                        self.failed(&trouble);
+                    } else {
+                        outcome?;
+                    }
+                    if self.session.status == TransactionStatus::Idle {
+                        self.portals.clear();
+                    }
+                    self.ready();
+                    self.send().await?;
+                    Ok(())
+                }
+                Request::Parse(parse) => self.parse(parse),
+                Request::Bind(bind) => self.bind(bind),
+                Request::Describe(describe) => self.describe(describe).await,
+                Request::Execute(execute) => self.execute(execute.name.unwrap_or_default(), execute.max_rows).await,
+                Request::Close(close) => {
+                    let name = close.name.unwrap_or_default();
+                    if close.target_type == TARGET_TYPE_BYTE_STATEMENT {
+                        self.prepared.remove(&name);
+                    } else {
+                        self.portals.remove(&name);
+                    }
+                    self.say(Message::CloseComplete(CloseComplete::new()));
+                    Ok(())
+                }
+                Request::Flush(_) => Ok(self.send().await?),
+                Request::Sync(_) => {
+                    waits_for_sync = false;
+                    // Outside of a transaction, nothing outlives it.
+                    if self.session.status == TransactionStatus::Idle {
+                        self.portals.clear();
+                    }
+                    self.ready();
+                    Ok(self.send().await?)
+                }
+                Request::Terminate(_) => return Ok(()),
+                // A copy to the server that it does not know of yet that it was refused.
+                Request::CopyData(_) | Request::CopyDone(_) | Request::CopyFail(_) => Ok(()),
+                _ => return Err(Trouble::fatal("08P01", "a message that is not expected here").into()),
+            };
+            self.running.end();
+            match outcome {
+                Err(End::Trouble(trouble)) => {
+                    self.failed(&trouble);
+                    waits_for_sync = true;
+                }
+                other => other?,
+            }
+            if self.output.len() >= PIECE {
+                self.send().await?;
+            }
+        }
+    }
+
+    fn failed(&mut self, trouble: &Trouble) {
+        if self.session.status == TransactionStatus::Transaction {
+            self.session.status = TransactionStatus::Error;
+        }
+        self.say(Message::ErrorResponse(trouble.info().into()));
+    }
+
+    /// In a transaction that has failed, only its end is possible.
+    fn may_go_on(&self, command: Option<&Command>) -> Result<(), Trouble> {
+        let is_end = matches!(command, Some(Command::Commit | Command::Rollback | Command::RollbackTo));
+        if self.session.status == TransactionStatus::Error && !is_end {
+            return Err(Trouble::new("25P02", "current transaction is aborted, commands ignored until end of transaction block"));
+        }
+        Ok(())
+    }
+
+    /// One text with any number of statements.
+    async fn simple(&mut self, text: &str) -> Answered<()> {
+        let statements = text::statements(text);
+        if statements.is_empty() {
+            self.say(Message::EmptyQueryResponse(EmptyQueryResponse::new()));
+        }
+        // With it end those that have no name.
+        self.portals.remove("");
+        for sql in statements {
+            let command = command(sql)?;
+            self.may_go_on(command.as_ref())?;
+            match command {
+                Some(command) => self.command(command, Style::Rows, true).await?,
+                None => {
+                    let statement = self.start(sql, &[], Vec::new(), Vec::new()).await.map_err(|end| shifted(end, text, sql))?;
+                    self.describe_rows(&statement.columns, &[]);
+                    let rows = self.all(Box::new(statement), Style::Rows).await?;
+                    self.complete(format!("SELECT {rows}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn complete(&mut self, tag: impl Into<String>) {
+        self.say(Message::CommandComplete(CommandComplete::new(tag.into())));
+    }
+
+    fn parse(&mut self, parse: Parse) -> Answered<()> {
+        let name = parse.name.unwrap_or_default();
+        let statements = text::statements(&parse.query);
+        let sql = match statements[..] {
+            [] => "",
+            [one] => one,
+            _ => return Err(Trouble::new("42601", "cannot insert multiple commands into a prepared statement").into()),
+        };
+        if !name.is_empty() && self.prepared.contains_key(&name) {
+            return Err(Trouble::new("42P05", format!("prepared statement \"{name}\" already exists")).into());
+        }
+        if self.prepared.len() >= MOST_NAMES {
+            return Err(Trouble::new("54000", format!("a connection has at most {MOST_NAMES} prepared statements; close some")).into());
+        }
+        let prepared = if sql.is_empty() {
+            None
+        } else {
+            let command = command(sql)?;
+            self.may_go_on(command.as_ref())?;
+            let parameters = text::pieces(sql).map_or(0, |pieces| text::parameters(&pieces)).max(parse.type_oids.len());
+            if parameters > usize::from(u16::MAX) {
+                return Err(Trouble::new("54000", "a statement has at most 65535 parameters").into());
+            }
+            Some(Arc::new(Prepared { sql: sql.to_owned(), types: parse.type_oids, parameters, command }))
+        };
+        self.prepared.insert(name, prepared);
+        self.say(Message::ParseComplete(ParseComplete::new()));
+        Ok(())
+    }
+
+    fn prepared(&self, name: &str) -> Result<Option<Arc<Prepared>>, Trouble> {
+        let found = self.prepared.get(name).cloned();
+        found.ok_or_else(|| Trouble::new("26000", format!("prepared statement \"{name}\" does not exist")))
+    }
+
+    fn bind(&mut self, bind: Bind) -> Answered<()> {
+        let prepared = self.prepared(bind.statement_name.as_deref().unwrap_or_default())?;
+        let name = bind.portal_name.unwrap_or_default();
+        if self.portals.len() >= MOST_NAMES {
+            return Err(Trouble::new("54000", format!("a connection has at most {MOST_NAMES} cursors; close some")).into());
+        }
+        let portal = match prepared {
+            None => None,
+            Some(prepared) => {
+                self.may_go_on(prepared.command.as_ref())?;
+                let (given, expected) = (bind.parameters.len(), prepared.parameters);
+                if given != expected {
+                    let message = format!("bind message supplies {given} parameters, but the prepared statement requires {expected}");
+                    return Err(Trouble::new("08P01", message).into());
+                }
+                let formats = &bind.parameter_format_codes;
+                let is_binary = |index: usize| formats.get(index).or(formats.first().filter(|_| formats.len() == 1)) == Some(&1);
+                let values = bind.parameters.iter().enumerate().map(|(index, value)| Parameter {
+                    oid: prepared.types.get(index).copied().unwrap_or_default(),
+                    is_binary: is_binary(index),
+                    value: value.as_ref().map(|bytes| bytes.to_vec()),
+                });
+                let values = values.collect();
+                Some(Portal { prepared, values, formats: bind.result_column_format_codes, columns: Vec::new(), progress: Progress::Ready })
+            }
+        };
+        self.portals.insert(name, portal);
+        self.say(Message::BindComplete(BindComplete::new()));
+        Ok(())
+    }
+
+    async fn describe(&mut self, describe: Describe) -> Answered<()> {
+        let name = describe.name.unwrap_or_default();
+        if describe.target_type == TARGET_TYPE_BYTE_STATEMENT {
+            let Some(prepared) = self.prepared(&name)? else {
+                self.say(Message::ParameterDescription(ParameterDescription::new(Vec::new())));
+                self.say(Message::NoData(NoData::new()));
+                return Ok(());
+            };
+            self.may_go_on(prepared.command.as_ref())?;
+            let type_of = |index: usize| prepared.types.get(index).copied().filter(|oid| *oid != 0).unwrap_or(25);
+            let types = (0..prepared.parameters).map(type_of).collect();
+            self.say(Message::ParameterDescription(ParameterDescription::new(types)));
+            if let Some(command) = &prepared.command {
+                self.describe_command(command);
+                return Ok(());
+            }
+            let unknown = |index: usize| Parameter { oid: type_of(index), is_binary: false, value: None };
+            let values = (0..prepared.parameters).map(unknown).collect();
+            let wire = Wire { parameters: values, formats: Vec::new(), is_description: true };
+            match self.begin(&prepared.sql, &prepared.types, wire).await {
+                Ok(statement) => self.describe_rows(&statement.columns, &[]),
+                // What has its columns by the values of its parameters tells them once it has these.
+                Err(End::Trouble(trouble)) if prepared.parameters > 0 && trouble.code == "22023" => self.say(Message::NoData(NoData::new())),
+                Err(end) => return Err(end),
+            }
+            return Ok(());
+        }
+        let Some(mut portal) = self.portal(&name)? else {
+            self.say(Message::NoData(NoData::new()));
+            return Ok(());
+        };
+        self.may_go_on(portal.prepared.command.as_ref())?;
+        if let Some(command) = &portal.prepared.command {
+            self.describe_command(command);
+        } else {
+            if matches!(portal.progress, Progress::Ready) {
+                let prepared = &portal.prepared;
+                let statement = self.start(&prepared.sql, &prepared.types, portal.values.clone(), portal.formats.clone()).await?;
+                portal.progress = Progress::Running(Box::new(statement));
+            }
+            if let Progress::Running(statement) = &portal.progress {
+                self.describe_rows(&statement.columns, &portal.formats);
+            }
+        }
+        self.portals.insert(name, Some(portal));
+        Ok(())
+    }
+
+    /// Takes a portal out; `None` is one of an empty statement.
+    fn portal(&mut self, name: &str) -> Result<Option<Portal>, Trouble> {
+        let found = self.portals.get_mut(name).map(Option::take);
+        found.ok_or_else(|| Trouble::new("34000", format!("cursor \"{name}\" does not exist")))
+    }
+
+    fn describe_rows(&mut self, columns: &[Column], formats: &[i16]) {
+        let format = |index: usize| formats.get(index).or(formats.first().filter(|_| formats.len() == 1)).copied().unwrap_or_default();
+        let fields = columns.iter().enumerate().map(|(index, column)| {
+            FieldDescription::new(column.name.clone(), 0, 0, column.oid, column.size, column.modifier, format(index))
+        });
+        self.say(Message::RowDescription(RowDescription::new(fields.collect())));
+    }
+
+    fn describe_command(&mut self, command: &Command) {
+        match command {
+            Command::Show(name) => {
+                let name = self.session.get(name).map_or(name.as_str(), |(name, _)| name).to_owned();
+                self.describe_texts(&[&name]);
+            }
+            Command::ShowAll => self.describe_texts(&["name", "setting", "description"]),
+            _ => self.say(Message::NoData(NoData::new())),
+        }
+    }
+
+    fn describe_texts(&mut self, names: &[&str]) {
+        let column = |name: &&str| Column { name: (*name).to_owned(), oid: 25, size: -1, modifier: -1 };
+        let columns: Vec<Column> = names.iter().map(column).collect();
+        self.describe_rows(&columns, &[]);
+    }
+
+    fn row_of_texts(&mut self, texts: &[&str]) {
+        let length: usize = texts.iter().map(|text| text.len() + 4).sum();
+        self.output.put_u8(b'D');
+        self.output.put_u32(u32::try_from(length + 6).unwrap_or_default());
+        self.output.put_u16(u16::try_from(texts.len()).unwrap_or_default());
+        for text in texts {
+            self.output.put_u32(u32::try_from(text.len()).unwrap_or_default());
+            self.output.put_slice(text.as_bytes());
+        }
+    }
+
+    async fn execute(&mut self, name: String, max_rows: i32) -> Answered<()> {
+        let Some(mut portal) = self.portal(&name)? else {
+            self.say(Message::EmptyQueryResponse(EmptyQueryResponse::new()));
+            self.portals.insert(name, None);
+            return Ok(());
+        };
+        self.may_go_on(portal.prepared.command.as_ref())?;
+        if let Some(command) = portal.prepared.command.clone() {
+            self.portals.insert(name, Some(portal));
+            return self.command(command, Style::Rows, false).await;
+        }
+        let most = usize::try_from(max_rows).ok().filter(|most| *most > 0);
+        let (rows, is_done) = self.fetch(&mut portal, most, Style::Rows).await?;
+        self.portals.insert(name, Some(portal));
+        if is_done {
+            self.complete(format!("SELECT {rows}"));
+        } else {
+            self.say(Message::PortalSuspended(PortalSuspended::new()));
+        }
+        Ok(())
+    }
+
+    /// Some rows of a portal: how many, and whether these were the last.
+    async fn fetch(&mut self, portal: &mut Portal, most: Option<usize>, style: Style) -> Answered<(usize, bool)> {
+        if matches!(portal.progress, Progress::Ready) {
+            let prepared = &portal.prepared;
+            let statement = self.start(&prepared.sql, &prepared.types, portal.values.clone(), portal.formats.clone()).await?;
+            portal.progress = Progress::Running(Box::new(statement));
+        }
+        // What fails is not tried again.
+        let Progress::Running(mut statement) = std::mem::replace(&mut portal.progress, Progress::Done) else { return Ok((0, true)) };
+        let outcome = self.rows(&mut statement, most, style).await;
+        if let Ok((rows, true)) = outcome {
+            self.ended(&statement, None);
+            return Ok((rows, true));
+        }
+        match outcome {
+            Ok(sent) => {
+                portal.progress = Progress::Running(statement);
+                Ok(sent)
+            }
+            Err(end) => {
+                if let End::Trouble(trouble) = &end {
+                    self.ended(&statement, Some(trouble));
+                }
+                Err(end)
+            }
+        }
+    }
+
+    /// All rows of a statement.
+    async fn all(&mut self, mut statement: Box<Statement>, style: Style) -> Answered<usize> {
+        let outcome = self.rows(&mut statement, None, style).await;
+        match &outcome {
+            Ok(_) => self.ended(&statement, None),
+            Err(End::Trouble(trouble)) => self.ended(&statement, Some(trouble)),
+            Err(End::Gone(_)) => self.ended(&statement, Some(&Trouble::new("08006", "the client left"))),
+        }
+        Ok(outcome?.0)
+    }
+
+    async fn start(&mut self, sql: &str, types: &[u32], parameters: Vec<Parameter>, formats: Vec<i16>) -> Answered<Statement> {
+        self.begin(sql, types, Wire { parameters, formats, is_description: false }).await
+    }
+
+    /// Starts a statement, which counts as a request.
+    async fn begin(&mut self, sql: &str, types: &[u32], wire: Wire) -> Answered<Statement> {
+        let started = Instant::now();
+        let outcome = self.begun(started, sql, types, wire).await;
+        if let Err(End::Trouble(trouble)) = &outcome {
+            self.log(started, 0, Some(trouble));
+        }
+        outcome
+    }
+
+    async fn begun(&mut self, started: Instant, sql: &str, types: &[u32], wire: Wire) -> Answered<Statement> {
+        let app = Arc::clone(&self.postgres.app);
+        app.limits.check(&self.client.name).map_err(Trouble::from)?;
+        app.settings.look(&app.market).await;
+        if sql.len() > LONGEST_STATEMENT {
+            return Err(Trouble::new("54000", format!("a statement must have at most {LONGEST_STATEMENT} bytes, got {}", sql.len())).into());
+        }
+        let allowed = self.session.timeout().map_or(app.allowed(), |asked| asked.min(app.allowed()));
+        let translated = text::translated(sql, types);
+        let form = Form::Messages(wire);
+        let stopped = self.running.begin();
+        let until = tokio::time::Instant::now() + allowed;
+        let start = query::start(&app, allowed, translated.clone(), form, MOST_ROWS);
+        let answered = watched(&mut self.stream, &mut self.input, &stopped, until, start).await?.map_err(Trouble::from)?;
+        // Places in a statement that was put into another dialect are none in the client's.
+        let sql = if translated == sql { translated } else { String::new() };
+        match answered.reply {
+            Reply::Columns { columns } => {
+                Ok(Statement { columns, pieces: answered.pieces, buffer: BytesMut::new(), started, allowed, rows: 0, sql })
+            }
+            Reply::Failed { why, message } => Err(Trouble::of_failure(why, message, allowed.as_secs(), &sql).into()),
+            Reply::Rows { .. } => Err(Trouble::new("XX000", "rows without columns").into()),
+        }
+    }
+
+    /// Sends rows, as they come: how many, and whether these were the last.
+    async fn rows(&mut self, statement: &mut Statement, most: Option<usize>, style: Style) -> Answered<(usize, bool)> {
+        let stopped = self.running.begin();
+        let until = tokio::time::Instant::from_std(statement.started) + statement.allowed;
+        let mut sent = 0;
+        loop {
+            while let Some(length) = whole_message(&statement.buffer) {
+                if most.is_some_and(|most| sent >= most) {
+                    return Ok((sent, false));
+                }
+                let message = statement.buffer.split_to(length);
+                if message[0] == b'E' {
+                    return match serde_json::from_slice(&message[5..]) {
+                        Ok(Reply::Rows { .. }) => Ok((sent, true)),
+                        Ok(Reply::Failed { why, message }) => {
+                            Err(Trouble::of_failure(why, message, statement.allowed.as_secs(), &statement.sql).into())
+                        }
+                        _ => Err(Trouble::new("XX000", "the statement's end cannot be read").into()),
+                    };
+                }
+                match style {
+                    Style::Rows => self.output.put_slice(&message),
+                    Style::Nothing => {}
+                    Style::Copy { is_csv } => copied(&message, is_csv, &mut self.output),
+                }
+                sent += 1;
+                statement.rows += 1;
+                if self.output.len() >= PIECE {
+                    self.send().await?;
+                }
+            }
+            let next = watched(&mut self.stream, &mut self.input, &stopped, until, statement.pieces.next()).await?;
+            match next {
+                Some(Ok(piece)) => statement.buffer.extend_from_slice(&piece),
+                _ if tokio::time::Instant::now() >= until => {
+                    return Err(Trouble::new("57014", "canceling statement due to statement timeout").into());
+                }
+                _ => {
+                    let message = "the statement ended the process that ran it, as one does that takes too much memory; nothing else was harmed";
+                    return Err(Trouble::new("53200", message).into());
+                }
+            }
+        }
+    }
+
+    fn ended(&self, statement: &Statement, trouble: Option<&Trouble>) {
+        self.log(statement.started, statement.rows, trouble);
+    }
+
+    /// A line for each statement, without the statement, which may hold what nobody should read later.
+    fn log(&self, started: Instant, rows: usize, trouble: Option<&Trouble>) {
+        let elapsed = started.elapsed();
+        let milliseconds = elapsed.as_secs_f64() * 1000.0;
+        let code = trouble.map_or("00000", |trouble| trouble.code);
+        let client = &self.client.name;
+        match trouble {
+            Some(Trouble { for_the_log: Some(cause), .. }) => {
+                tracing::error!(protocol = "postgres", client, code, milliseconds, cause);
+            }
+            Some(trouble) => tracing::info!(protocol = "postgres", client, code, milliseconds, rows, detail = trouble.message),
+            None => tracing::info!(protocol = "postgres", client, code, milliseconds, rows),
+        }
+        metrics::counter!("stockscan_postgres_statements_total", "code" => code).increment(1);
+        metrics::histogram!("stockscan_postgres_statement_duration_seconds").record(elapsed.as_secs_f64());
+    }
+
+    /// What is done without the database. `is_simple`: whether rows are described here.
+    async fn command(&mut self, command: Command, style: Style, is_simple: bool) -> Answered<()> {
+        match command {
+            Command::Begin(tag) => {
+                self.session.status = TransactionStatus::Transaction;
+                self.complete(tag);
+            }
+            Command::Commit | Command::Rollback => {
+                let is_kept = command == Command::Commit && self.session.status != TransactionStatus::Error;
+                self.session.status = TransactionStatus::Idle;
+                self.portals.clear();
+                self.complete(if is_kept { "COMMIT" } else { "ROLLBACK" });
+            }
+            Command::RollbackTo => {
+                if self.session.status == TransactionStatus::Idle {
+                    return Err(Trouble::new("25P01", "ROLLBACK TO SAVEPOINT can only be used in transaction blocks").into());
+                }
+                self.session.status = TransactionStatus::Transaction;
+                self.complete("ROLLBACK");
+            }
+            Command::Savepoint(tag) => {
+                if self.session.status == TransactionStatus::Idle {
+                    return Err(Trouble::new("25P01", format!("{tag} can only be used in transaction blocks")).into());
+                }
+                self.complete(tag);
+            }
+            Command::Set(name, value) => {
+                if let Some((name, value)) = self.session.set(&name, value.as_deref())? {
+                    self.say(Message::ParameterStatus(ParameterStatus::new(name, value)));
+                }
+                self.complete("SET");
+            }
+            Command::ResetAll => {
+                self.session.reset();
+                self.complete("RESET");
+            }
+            Command::Nothing(tag) => self.complete(tag),
+            Command::Show(name) => {
+                let found = self.session.get(&name).map(|(name, value)| (name.to_owned(), value.to_owned()));
+                let Some((name, value)) = found else {
+                    return Err(Trouble::new("42704", format!("unrecognized configuration parameter \"{name}\"")).into());
+                };
+                if is_simple {
+                    self.describe_texts(&[&name]);
+                }
+                self.row_of_texts(&[&value]);
+                self.complete("SHOW");
+            }
+            Command::ShowAll => {
+                if is_simple {
+                    self.describe_texts(&["name", "setting", "description"]);
+                }
+                let all: Vec<_> = self.session.all().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+                for (name, value) in &all {
+                    self.row_of_texts(&[name, value, ""]);
+                }
+                self.complete("SHOW");
+            }
+            Command::Discard => {
+                self.session.reset();
+                self.prepared.clear();
+                self.portals.clear();
+                self.complete("DISCARD ALL");
+            }
+            Command::Deallocate(name) => {
+                match name {
+                    Some(name) => drop(self.prepared.remove(&name)),
+                    None => self.prepared.clear(),
+                }
+                self.complete("DEALLOCATE");
+            }
+            Command::Close(name) => {
+                match name {
+                    Some(name) => {
+                        self.portal(&name)?;
+                        self.portals.remove(&name);
+                    }
+                    None => self.portals.clear(),
+                }
+                self.complete("CLOSE CURSOR");
+            }
+            Command::Declare { name, is_binary, query } => self.declare(name, is_binary, query)?,
+            Command::Fetch { name, count, is_move } => {
+                let Some(mut portal) = self.portal(&name)? else {
+                    return Err(Trouble::new("34000", format!("cursor \"{name}\" does not exist")).into());
+                };
+                if !is_move {
+                    if matches!(portal.progress, Progress::Ready) {
+                        let sql = portal.prepared.sql.clone();
+                        let statement = self.start(&sql, &[], Vec::new(), portal.formats.clone()).await?;
+                        portal.columns = statement.columns.clone();
+                        portal.progress = Progress::Running(Box::new(statement));
+                    }
+                    self.describe_rows(&portal.columns.clone(), &portal.formats);
+                }
+                let (rows, _) = self.fetch(&mut portal, count, if is_move { Style::Nothing } else { style }).await?;
+                self.portals.insert(name, Some(portal));
+                self.complete(format!("{} {rows}", if is_move { "MOVE" } else { "FETCH" }));
+            }
+            Command::Copy { query, is_csv, has_header } => self.copy(&query, is_csv, has_header).await?,
+        }
+        Ok(())
+    }
+
+    fn declare(&mut self, name: String, is_binary: bool, query: String) -> Answered<()> {
+        if self.session.status == TransactionStatus::Idle {
+            return Err(Trouble::new("25P01", "DECLARE CURSOR can only be used in transaction blocks").into());
+        }
+        if self.portals.contains_key(&name) {
+            return Err(Trouble::new("42P03", format!("cursor \"{name}\" already exists")).into());
+        }
+        if self.portals.len() >= MOST_NAMES {
+            return Err(Trouble::new("54000", format!("a connection has at most {MOST_NAMES} cursors; close some")).into());
+        }
+        let prepared = Arc::new(Prepared { sql: query, types: Vec::new(), parameters: 0, command: None });
+        let formats = if is_binary { vec![1] } else { Vec::new() };
+        let portal = Portal { prepared, values: Vec::new(), formats, columns: Vec::new(), progress: Progress::Ready };
+        self.portals.insert(name, Some(portal));
+        self.complete("DECLARE CURSOR");
+        Ok(())
+    }
+
+    async fn copy(&mut self, query: &str, is_csv: bool, has_header: bool) -> Answered<()> {
+        let statement = self.start(query, &[], Vec::new(), Vec::new()).await?;
+        let columns = i16::try_from(statement.columns.len()).unwrap_or(i16::MAX);
+        self.say(Message::CopyOutResponse(CopyOutResponse::new(0, columns, vec![0; statement.columns.len()])));
+        if has_header {
+            let names: Vec<String> = statement.columns.iter().map(|column| in_csv(&column.name)).collect();
+            copy_data(&(names.join(",") + "\n"), &mut self.output);
+        }
+        let rows = self.all(Box::new(statement), Style::Copy { is_csv }).await?;
+        self.say(Message::CopyDone(CopyDone::new()));
+        self.complete(format!("COPY {rows}"));
+        Ok(())
+    }
+}
+
+/// Places are counted from the beginning of the whole text.
+fn shifted(end: End, text: &str, sql: &str) -> End {
+    let before = sql.as_ptr() as usize - text.as_ptr() as usize;
+    match end {
+        End::Trouble(trouble) => {
+            let position = trouble.position.map(|position| position + text[..before].chars().count());
+            End::Trouble(Trouble { position, ..trouble })
+        }
+        gone => gone,
+    }
+}
+
+/// The length of the message that the bytes begin with, once it is whole.
+fn whole_message(buffer: &BytesMut) -> Option<usize> {
+    let length = (buffer.get(1..5)?).get_u32() as usize + 1;
+    (buffer.len() >= length).then_some(length)
+}
+
+/// A row as a line of COPY.
+fn copied(row: &[u8], is_csv: bool, output: &mut BytesMut) {
+    let mut rest = &row[5..];
+    let mut line = String::new();
+    for index in 0..rest.get_u16() {
+        if index > 0 {
+            line.push(if is_csv { ',' } else { '\t' });
+        }
+        let Ok(length) = usize::try_from(rest.get_i32()) else {
+            line.push_str(if is_csv { "" } else { "\\N" });
+            continue;
+        };
+        let text = String::from_utf8_lossy(&rest[..length]);
+        rest.advance(length);
+        if is_csv {
+            line.push_str(&in_csv(&text));
+            continue;
+        }
+        for letter in text.chars() {
+            match letter {
+                '\\' => line.push_str("\\\\"),
+                '\t' => line.push_str("\\t"),
+                '\n' => line.push_str("\\n"),
+                '\r' => line.push_str("\\r"),
+                letter => line.push(letter),
+            }
+        }
+    }
+    line.push('\n');
+    copy_data(&line, output);
+}
+
+fn copy_data(line: &str, output: &mut BytesMut) {
+    output.put_u8(b'd');
+    output.put_u32(u32::try_from(line.len() + 4).unwrap_or_default());
+    output.put_slice(line.as_bytes());
+}
+
+/// A text that is empty is told from no value.
+fn in_csv(text: &str) -> String {
+    let is_plain = !text.is_empty() && text != "\\." && !text.contains([',', '"', '\n', '\r']);
+    if is_plain { text.to_owned() } else { format!("\"{}\"", text.replace('"', "\"\"")) }
+}

@@ -1,0 +1,191 @@
+//! What clients of PostgreSQL write, taken apart into words, and put into DuckDB's dialect where the two differ.
+//!
+//! This decides nothing: DuckDB takes apart what comes out of here for itself, and that is what is checked.
+
+use sqlparser::{
+    dialect::PostgreSqlDialect,
+    tokenizer::{Token, Tokenizer},
+};
+
+use super::types::cast_of;
+
+/// The views of the schema `information_schema` that have PostgreSQL's names for types.
+const INFORMATION: [&str; 8] =
+    ["columns", "key_column_usage", "referential_constraints", "routines", "schemata", "table_constraints", "tables", "views"];
+/// Types that are numbers of things, for which PostgreSQL also takes their names.
+const NAMED: [&str; 4] = ["regclass", "regtype", "regproc", "regnamespace"];
+
+/// A word, a sign or a text of a statement.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Piece {
+    pub(crate) token: Token,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+}
+
+impl Piece {
+    /// The word in capitals, unless it is quoted.
+    pub(crate) fn word(&self) -> String {
+        match &self.token {
+            Token::Word(word) if word.quote_style.is_none() => word.value.to_ascii_uppercase(),
+            _ => String::new(),
+        }
+    }
+
+    /// What it names: a word as it is, an unquoted one in small letters, the inside of a text.
+    pub(crate) fn name(&self) -> Option<String> {
+        match &self.token {
+            Token::Word(word) if word.quote_style.is_none() => Some(word.value.to_ascii_lowercase()),
+            Token::Word(word) => Some(word.value.clone()),
+            Token::SingleQuotedString(text) => Some(text.clone()),
+            Token::Number(digits, _) => Some(digits.clone()),
+            _ => None,
+        }
+    }
+
+    fn is(&self, token: &Token) -> bool {
+        self.token == *token
+    }
+}
+
+/// The pieces of a text; `None` for one that does not end, which DuckDB says better.
+pub(crate) fn pieces(sql: &str) -> Option<Vec<Piece>> {
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize_with_location().ok()?;
+    let mut letters = sql.char_indices();
+    let (mut line, mut column, mut offset) = (1, 1, 0);
+    // Places come as lines and columns, in order.
+    let mut at = |place: sqlparser::tokenizer::Location| {
+        while (line, column) < (place.line, place.column) {
+            let Some((start, letter)) = letters.next() else { break };
+            offset = start + letter.len_utf8();
+            (line, column) = if letter == '\n' { (line + 1, 1) } else { (line, column + 1) };
+        }
+        offset
+    };
+    let placed = tokens.into_iter().map(|token| {
+        let start = at(token.span.start);
+        Piece { start, end: at(token.span.end), token: token.token }
+    });
+    Some(placed.filter(|piece| !matches!(piece.token, Token::Whitespace(_) | Token::EOF)).collect())
+}
+
+/// The statements of a text, without the semicolons between them.
+pub(crate) fn statements(sql: &str) -> Vec<&str> {
+    let Some(pieces) = pieces(sql) else { return vec![sql] };
+    let mut statements = Vec::new();
+    let mut first = None;
+    for piece in &pieces {
+        if piece.is(&Token::SemiColon) {
+            statements.extend(first.take().map(|start| &sql[start..piece.start]));
+        } else {
+            first.get_or_insert(piece.start);
+        }
+    }
+    statements.extend(first.map(|start| &sql[start..]));
+    statements
+}
+
+/// How many parameters a statement has: the largest number after a `$`.
+pub(crate) fn parameters(pieces: &[Piece]) -> usize {
+    pieces.iter().filter_map(number).max().unwrap_or_default()
+}
+
+fn number(piece: &Piece) -> Option<usize> {
+    match &piece.token {
+        Token::Placeholder(name) => name.strip_prefix('$')?.parse().ok(),
+        _ => None,
+    }
+}
+
+/// The statement in DuckDB's dialect. `types`: those that the client gave its parameters.
+pub(crate) fn translated(sql: &str, types: &[u32]) -> String {
+    let Some(pieces) = pieces(sql) else { return sql.to_owned() };
+    let mut text = String::with_capacity(sql.len());
+    let mut copied = 0;
+    let mut index = 0;
+    while index < pieces.len() {
+        if let Some((count, replacement)) = replaced(sql, &pieces[index..], types) {
+            text.push_str(&sql[copied..pieces[index].start]);
+            text.push_str(&replacement);
+            index += count;
+            copied = pieces[index - 1].end;
+        } else {
+            index += 1;
+        }
+    }
+    text.push_str(&sql[copied..]);
+    text
+}
+
+/// How many pieces are replaced, and by what.
+fn replaced(sql: &str, pieces: &[Piece], types: &[u32]) -> Option<(usize, String)> {
+    let word = |index: usize| pieces.get(index).map(Piece::word).unwrap_or_default();
+    let name = |index: usize| pieces.get(index).and_then(Piece::name).unwrap_or_default();
+    let is = |index: usize, token: &Token| pieces.get(index).is_some_and(|piece| piece.is(token));
+    let is_qualified = |index: usize| name(index) == "pg_catalog" && is(index + 1, &Token::Period);
+    // A text that is the name of something: 'bars'::regclass.
+    if let Token::SingleQuotedString(given) = &pieces[0].token
+        && is(1, &Token::DoubleColon)
+    {
+        let at = if is_qualified(2) { 4 } else { 2 };
+        if NAMED.contains(&name(at).as_str()) && given.parse::<u32>().is_err() {
+            return Some((at + 1, format!("to_{}({})", name(at), &sql[pieces[0].start..pieces[0].end])));
+        }
+    }
+    if let Some(number) = number(&pieces[0]) {
+        let kind = types.get(number.checked_sub(1)?).and_then(|oid| cast_of(*oid))?;
+        return Some((1, format!("CAST(${number} AS {kind})")));
+    }
+    match word(0).as_str() {
+        "COLLATE" if is_qualified(1) => Some((4, String::new())),
+        "COLLATE" if ["default", "C"].contains(&name(1).as_str()) => Some((2, String::new())),
+        "OPERATOR" if is(1, &Token::LParen) && is_qualified(2) && is(5, &Token::RParen) => {
+            Some((6, sql[pieces[4].start..pieces[4].end].to_owned()))
+        }
+        _ if is_qualified(0) && pieces.len() > 2 => {
+            // What follows may be replaced as well.
+            let (count, replacement) =
+                replaced(sql, &pieces[2..], types).unwrap_or_else(|| (1, sql[pieces[2].start..pieces[2].end].to_owned()));
+            Some((count + 2, replacement))
+        }
+        _ if name(0) == "information_schema" && is(1, &Token::Period) => {
+            let view = name(2);
+            (INFORMATION.contains(&view.as_str()) || view == "_pg_expandarray").then(|| (3, format!("information_schema_{view}")))
+        }
+        // A keyword of DuckDB's that is a function, too.
+        "CURRENT_CATALOG" => Some((1, "current_database()".to_owned())),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_end_at_semicolons_that_are_none_of_a_text() {
+        assert_eq!(
+            statements("SELECT ';' ; -- a ; b\n SELECT $$;$$ /* ; /* ; */ */; ; SELECT E'\\';'"),
+            ["SELECT ';' ", "SELECT $$;$$ /* ; /* ; */ */", "SELECT E'\\';'"]
+        );
+        assert_eq!(statements(" ; -- nothing\n"), Vec::<&str>::new());
+        assert_eq!(statements("SELECT 'é'; SELECT 2"), ["SELECT 'é'", "SELECT 2"], "places are bytes, not letters");
+        assert_eq!(statements("SELECT 'no end; SELECT 2"), ["SELECT 'no end; SELECT 2"], "DuckDB says what is wrong");
+    }
+
+    #[test]
+    fn only_what_differs_is_put_into_the_other_dialect() {
+        for (given, expected) in [
+            ("FROM bars SELECT x -> x + 1, 'pg_catalog.x'", "FROM bars SELECT x -> x + 1, 'pg_catalog.x'"),
+            ("SELECT pg_catalog.version()", "SELECT version()"),
+            ("SELECT 1 FROM \"pg_catalog\".pg_class c", "SELECT 1 FROM pg_class c"),
+            ("c.relname OPERATOR(pg_catalog.~) '^(é)$' COLLATE pg_catalog.default AND 1", "c.relname ~ '^(é)$'  AND 1"),
+            ("c.oid = '\"main\".\"bars\"'::pg_catalog.regclass", "c.oid = to_regclass('\"main\".\"bars\"')"),
+            ("c.oid = '123'::regclass", "c.oid = '123'::regclass"),
+            ("FROM information_schema.tables, information_schema.x", "FROM information_schema_tables, information_schema.x"),
+            ("SELECT $1, $2", "SELECT CAST($1 AS INTEGER), $2"),
+        ] {
+            assert_eq!(translated(given, &[23, 25]), expected);
+        }
+    }
+}
