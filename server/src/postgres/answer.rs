@@ -1,6 +1,7 @@
 //! The answer of a statement as messages of PostgreSQL's: in the process of the statement.
 
 use std::{
+    collections::HashSet,
     io::{self, Write},
     sync::Arc,
     time::Duration,
@@ -23,22 +24,6 @@ use crate::{
 
 /// PostgreSQL's catalogue, made of DuckDB's.
 const CATALOGUE: &str = include_str!("catalogue.sql");
-/// What a statement has in it that needs the catalogue.
-const NEEDS_CATALOGUE: [&str; 12] = [
-    "pg_",
-    "information_schema",
-    "reg",
-    "version",
-    "current_s",
-    "privilege",
-    "_setting",
-    "set_config",
-    "description",
-    "format_type",
-    "quote_ident",
-    "name",
-];
-
 /// What a client of PostgreSQL asks for besides the statement.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Wire {
@@ -63,8 +48,7 @@ pub(crate) fn answer_in_messages(
     output: &mut impl Write,
     is_begun: &mut bool,
 ) -> Result<usize> {
-    let folded = sql.to_ascii_lowercase();
-    if NEEDS_CATALOGUE.iter().any(|part| folded.contains(part)) {
+    if needs_catalogue(sql) {
         engine.connection().execute_batch(CATALOGUE)?;
     }
     allowed::check(engine.connection(), sql, Values::Bound)?;
@@ -91,6 +75,14 @@ pub(crate) fn answer_in_messages(
         })
     })?;
     Ok(count)
+}
+
+/// Whether a word of the statement is one of the catalogue's, which takes its time to make.
+fn needs_catalogue(sql: &str) -> bool {
+    let made = CATALOGUE.lines().filter_map(|line| line.strip_prefix("CREATE TEMP ")?.split([' ', '(']).nth(1));
+    let made: HashSet<&str> = made.collect();
+    let is_part = |letter: char| letter.is_alphanumeric() || letter == '_';
+    sql.to_ascii_lowercase().split(|letter| !is_part(letter)).any(|word| made.contains(word))
 }
 
 /// Texts where DuckDB sends numbers of texts.

@@ -13,7 +13,7 @@ use super::types::cast_of;
 const INFORMATION: [&str; 8] =
     ["columns", "key_column_usage", "referential_constraints", "routines", "schemata", "table_constraints", "tables", "views"];
 /// Types that are numbers of things, for which PostgreSQL also takes their names.
-const NAMED: [&str; 4] = ["regclass", "regtype", "regproc", "regnamespace"];
+const NAMED: [&str; 3] = ["regclass", "regtype", "regnamespace"];
 
 /// A word, a sign or a text of a statement.
 #[derive(Debug, Clone, PartialEq)]

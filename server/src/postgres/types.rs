@@ -599,8 +599,23 @@ impl Parameter {
             let list = from_array_text(text);
             return list.ok_or_else(|| Error::Invalid(format!("a parameter is no array of one dimension, such as {{1,2}}: {text}")));
         }
-        Ok(Value::Text(text.to_owned()))
+        Ok(Value::Text(if [0, TIMESTAMP].contains(&self.oid) { without_zone(text) } else { text }.to_owned()))
     }
+}
+
+/// JDBC writes its zone behind days and times without one, which PostgreSQL leaves aside. DuckDB would move the time, or refuse the day.
+fn without_zone(text: &str) -> &str {
+    let fits = |text: &str, pattern: &str| {
+        text.len() == pattern.len()
+            && text.bytes().zip(pattern.bytes()).all(|(given, wanted)| if wanted == b'0' { given.is_ascii_digit() } else { given == wanted })
+    };
+    let Some((moment, zone)) = text.rfind(['+', '-']).map(|at| text.split_at(at)) else { return text };
+    let is_zone = ["00", "00:00", "00:00:00"].iter().any(|pattern| fits(&zone[1..], pattern));
+    let moment = moment.trim_end();
+    let (seconds, fraction) = moment.split_once('.').unwrap_or((moment, "0"));
+    let is_moment = fits(moment, "0000-00-00")
+        || (fits(seconds, "0000-00-00 00:00:00") && !fraction.is_empty() && fraction.bytes().all(|digit| digit.is_ascii_digit()));
+    if is_zone && is_moment { moment } else { text }
 }
 
 fn from_binary(oid: u32, value: &[u8]) -> Option<Value> {
