@@ -108,7 +108,7 @@ pub(crate) fn check(connection: &Connection, sql: &str, values: Values) -> Resul
     }
     let tree = tree(connection, sql)?;
     let catalogue = Catalogue::load(connection)?;
-    let mut check = Check { connection, catalogue: &catalogue, values, seen: HashSet::new() };
+    let mut check = Check { connection, catalogue: &catalogue, values, within_macros: 0, seen: HashSet::new() };
     check.part(&tree, &mut Vec::new()).map_err(Error::Invalid)
 }
 
@@ -218,6 +218,8 @@ struct Check<'a> {
     connection: &'a Connection,
     catalogue: &'a Catalogue,
     values: Values,
+    /// Within how many of the user's macros this is.
+    within_macros: usize,
     /// The user's macros that were looked at.
     seen: HashSet<String>,
 }
@@ -365,10 +367,11 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Whether a function is one that was made for the statement's dialect: with its schema it would be another.
+    /// Whether a function is one that was made for the statement's dialect. With its schema it would be another, and within a macro of the
+    /// user's it may be.
     fn is_of_dialect(&self, place: Place, function: &Map<String, Json>) -> bool {
         let text = |key: &str| function.get(key).and_then(Json::as_str).unwrap_or_default();
-        let is_plain = text("schema").is_empty() && text("catalog").is_empty();
+        let is_plain = text("schema").is_empty() && text("catalog").is_empty() && self.within_macros == 0;
         is_plain && self.catalogue.of_dialect.contains(&(place, folded(text("function_name"))))
     }
 
@@ -392,7 +395,9 @@ impl Check<'_> {
         }
         for entry in macros {
             let sql = if entry.place == Place::Value { format!("SELECT {}", entry.definition) } else { entry.definition.clone() };
+            self.within_macros += 1;
             let checked = tree(self.connection, &sql).map_err(|error| error.to_string()).and_then(|tree| self.part(&tree, &mut Vec::new()));
+            self.within_macros -= 1;
             checked.map_err(|reason| format!("{given}() is a macro of the database's that may not be called here: {reason}"))?;
         }
         Ok(())

@@ -51,8 +51,8 @@ pub(crate) fn answer_in_messages(
     if needs_catalogue(sql) {
         engine.connection().execute_batch(CATALOGUE)?;
     }
-    allowed::check(engine.connection(), sql, Values::Bound)?;
     let values = wire.parameters.iter().map(Parameter::value).collect::<Result<Vec<_>>>()?;
+    allowed::check(engine.connection(), sql, if values.is_empty() { Values::None } else { Values::Bound })?;
     let (sql, max_rows) = if wire.is_description { (format!("SELECT * FROM (\n{sql}\n) LIMIT 0"), 0) } else { (sql.to_owned(), max_rows) };
     let mut count = 0;
     engine.stream(&Query::with_values(sql, values), Some(allowed), |given| {
@@ -73,6 +73,12 @@ pub(crate) fn answer_in_messages(
             *count += batch.num_rows();
             Ok(Flow::More)
         })
+    })
+    .map_err(|error| match error {
+        Error::Database(text) if text.starts_with("Wrong number of parameters") => {
+            Error::Invalid(format!("{text}; expected $1, $2 and so on, each of them used"))
+        }
+        other => other,
     })?;
     Ok(count)
 }

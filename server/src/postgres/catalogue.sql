@@ -167,8 +167,9 @@ SELECT 950::BIGINT AS oid, 'C' AS collname, 11::BIGINT AS collnamespace, 10::BIG
 CREATE TEMP VIEW pg_settings AS
 SELECT s.name, s.setting, NULL::VARCHAR AS unit, 'Preset Options' AS category, '' AS short_desc, 'internal' AS context, 'string' AS vartype, 'default' AS source
 FROM (
-  VALUES ('client_encoding', 'UTF8'), ('DateStyle', 'ISO, MDY'), ('max_identifier_length', '63'), ('max_index_keys', '32'), ('search_path', 'main'),
-    ('server_encoding', 'UTF8'), ('server_version', '15.0'), ('server_version_num', '150000'), ('standard_conforming_strings', 'on'), ('TimeZone', 'UTC')
+  VALUES ('client_encoding', 'UTF8'), ('DateStyle', 'ISO, MDY'), ('default_transaction_read_only', 'on'), ('max_identifier_length', '63'), ('max_index_keys', '32'), ('search_path', 'main'),
+    ('server_encoding', 'UTF8'), ('server_version', '15.0'), ('server_version_num', '150000'), ('standard_conforming_strings', 'on'), ('TimeZone', 'UTC'),
+    ('transaction_isolation', 'read committed'), ('transaction_read_only', 'on')
 ) AS s (name, setting);
 
 -- What there is none of.
@@ -235,15 +236,15 @@ CREATE TEMP VIEW pg_seclabel AS SELECT 0::BIGINT AS objoid, 0::BIGINT AS classoi
 -- What is asked of the server and of things by their numbers. What a macro is given stands in it as it was written, so that the names within must
 -- be nobody else's.
 CREATE TEMP MACRO version() AS 'PostgreSQL 15.0 (Stockscan)';
-CREATE TEMP MACRO current_setting(wanted, if_missing := false) AS
-  CASE WHEN lower(wanted) IN ('server_version', 'server_version_num', 'client_encoding', 'server_encoding', 'timezone', 'datestyle', 'search_path',
-    'standard_conforming_strings', 'max_index_keys', 'max_identifier_length')
-  THEN (SELECT own_s.setting FROM pg_settings AS own_s WHERE lower(own_s.name) = lower(wanted)) WHEN lower(wanted) LIKE '%read_only' THEN 'on' END;
+CREATE TEMP MACRO current_setting(wanted, if_missing := false) AS coalesce(
+  (SELECT own_s.setting FROM pg_settings AS own_s WHERE lower(own_s.name) = lower(wanted)),
+  CASE WHEN if_missing THEN NULL ELSE error('unrecognized configuration parameter "' || wanted || '"') END);
 CREATE TEMP MACRO set_config(wanted, given, is_local) AS given;
 CREATE TEMP MACRO current_schema() AS 'main';
 CREATE TEMP MACRO current_schemas(with_implicit) AS CASE WHEN with_implicit THEN ['pg_catalog', 'main'] ELSE ['main'] END;
 CREATE TEMP MACRO array_lower(items, dimension) AS CASE WHEN len(items) > 0 THEN 1 END;
 CREATE TEMP MACRO array_upper(items, dimension) AS nullif(len(items), 0);
+CREATE TEMP MACRO pg_rows_of_series(first, last) AS unnest(range(first, last + 1));
 CREATE TEMP MACRO pg_backend_pid() AS 0;
 CREATE TEMP MACRO pg_is_in_recovery() AS false;
 CREATE TEMP MACRO pg_postmaster_start_time() AS current_timestamp;
@@ -254,6 +255,7 @@ CREATE TEMP MACRO pg_table_is_visible(relation) AS EXISTS (SELECT 1 FROM pg_clas
 CREATE TEMP MACRO pg_type_is_visible(kind) AS true;
 CREATE TEMP MACRO pg_function_is_visible(function) AS true;
 CREATE TEMP MACRO pg_opclass_is_visible(class) AS true;
+CREATE TEMP MACRO pg_collation_is_visible(collation_oid) AS true;
 CREATE TEMP MACRO pg_operator_is_visible(operator) AS true;
 CREATE TEMP MACRO pg_statistics_obj_is_visible(statistics) AS true;
 CREATE TEMP MACRO pg_get_expr(expression, relation, is_pretty := false) AS expression;
@@ -290,13 +292,22 @@ CREATE TEMP MACRO has_function_privilege(one, two, three := 'EXECUTE') AS true;
 CREATE TEMP MACRO pg_has_role(one, two, three := 'USAGE') AS true;
 CREATE TEMP MACRO quote_ident(given) AS CASE WHEN regexp_full_match(given, '[a-z_][a-z0-9_]*') THEN given ELSE '"' || replace(given, '"', '""') || '"' END;
 CREATE TEMP MACRO quote_literal(given) AS '''' || replace(given::VARCHAR, '''', '''''') || '''';
-CREATE TEMP MACRO to_regclass(given) AS (
-  SELECT own_c.oid FROM pg_class AS own_c JOIN pg_namespace AS own_n ON own_n.oid = own_c.relnamespace
-  WHERE own_c.relname = replace(list_last(string_split(given, '.')), '"', '')
-    AND (NOT contains(given, '.') OR own_n.nspname = replace(string_split(given, '.')[-2], '"', ''))
-  ORDER BY own_n.nspname <> 'main' LIMIT 1);
-CREATE TEMP MACRO to_regtype(given) AS (SELECT own_t.oid FROM pg_type AS own_t WHERE lower(given) IN (own_t.typname, own_t.format) ORDER BY own_t.oid LIMIT 1);
-CREATE TEMP MACRO to_regnamespace(given) AS (SELECT own_n.oid FROM pg_namespace AS own_n WHERE own_n.nspname = replace(given, '"', '') LIMIT 1);
+CREATE TEMP MACRO to_regclass(given) AS coalesce(
+  TRY_CAST(given AS BIGINT),
+  (SELECT own_c.oid FROM pg_class AS own_c JOIN pg_namespace AS own_n ON own_n.oid = own_c.relnamespace
+   WHERE own_c.relname = replace(list_last(string_split(given, '.')), '"', '')
+     AND (NOT contains(given, '.') OR own_n.nspname = replace(string_split(given, '.')[-2], '"', ''))
+   ORDER BY own_n.nspname <> 'main' LIMIT 1),
+  MAP {'pg_type': 1247, 'pg_attribute': 1249, 'pg_proc': 1255, 'pg_class': 1259, 'pg_database': 1262, 'pg_attrdef': 2604, 'pg_constraint': 2606,
+    'pg_namespace': 2615, 'pg_trigger': 2620, 'pg_extension': 3079}[list_last(string_split(given, '.'))]);
+CREATE TEMP MACRO to_regtype(given) AS
+  coalesce(TRY_CAST(given AS BIGINT), (SELECT own_t.oid FROM pg_type AS own_t WHERE lower(given) IN (own_t.typname, own_t.format) ORDER BY own_t.oid LIMIT 1));
+CREATE TEMP MACRO to_regnamespace(given) AS
+  coalesce(TRY_CAST(given AS BIGINT), (SELECT own_n.oid FROM pg_namespace AS own_n WHERE own_n.nspname = replace(given, '"', '') LIMIT 1));
+-- The same as casts, which name what is there.
+CREATE TEMP MACRO regclass_of(given) AS coalesce(to_regclass(given), error('relation "' || given || '" does not exist'));
+CREATE TEMP MACRO regtype_of(given) AS coalesce(to_regtype(given), error('type "' || given || '" does not exist'));
+CREATE TEMP MACRO regnamespace_of(given) AS coalesce(to_regnamespace(given), error('schema "' || given || '" does not exist'));
 CREATE TEMP MACRO information_schema__pg_expandarray(items) AS {'x': unnest(items), 'n': generate_subscripts(items, 1)};
 
 -- The standard's schema, with PostgreSQL's names for types.

@@ -6,7 +6,6 @@ use std::{
     collections::HashMap,
     io,
     net::SocketAddr,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
@@ -76,7 +75,7 @@ struct Portal {
     prepared: Arc<Prepared>,
     values: Vec<Parameter>,
     formats: Vec<i16>,
-    /// Of a cursor that was declared, once it runs.
+    /// Once it runs.
     columns: Vec<Column>,
     progress: Progress,
 }
@@ -226,10 +225,13 @@ fn decoded(input: &mut BytesMut, context: &DecodeContext, largest: usize) -> io:
     }
     let mut message = input.split_to(before + length);
     let whole = message.clone();
-    // One that is shorter than what it says of itself.
-    let decoded = catch_unwind(AssertUnwindSafe(|| Request::decode(&mut message, context)));
-    match decoded {
-        Ok(Ok(Some(request))) => {
+    let short = || invalid("a message is shorter than it says".to_owned());
+    // The decoder relies on it.
+    if !is_whole(&message, context.awaiting_frontend_startup) {
+        return Err(short());
+    }
+    match Request::decode(&mut message, context) {
+        Ok(Some(request)) => {
             // That it is no request for a secret connection is said without taking it.
             if matches!(request, Request::SslNegotiation(SslNegotiationMetaMessage::None)) {
                 let rest = std::mem::replace(input, whole);
@@ -237,8 +239,43 @@ fn decoded(input: &mut BytesMut, context: &DecodeContext, largest: usize) -> io:
             }
             Ok(Some(request))
         }
-        Ok(Ok(None)) | Err(_) => Err(invalid("a message is shorter than it says".to_owned())),
-        Ok(Err(error)) => Err(invalid(error.to_string())),
+        Ok(None) => Err(short()),
+        Err(error) => Err(invalid(error.to_string())),
+    }
+}
+
+/// Whether everything that a message says it has is within it.
+fn is_whole(message: &[u8], is_first: bool) -> bool {
+    if is_first {
+        // Requests to stop something have a number and a secret.
+        return message.len() >= 8 && (message[4..8] != 80_877_102_u32.to_be_bytes() || message.len() >= 16);
+    }
+    let mut rest = &message[5..];
+    let text = |rest: &mut &[u8]| rest.iter().position(|byte| *byte == 0).map(|end| rest.advance(end + 1)).is_some();
+    let many = |rest: &mut &[u8], size: usize| {
+        let count = usize::from(rest.try_get_u16().unwrap_or_default());
+        let has_all = rest.len() >= count * size;
+        rest.advance(rest.len().min(count * size));
+        has_all
+    };
+    match message[0] {
+        b'Q' | b'p' | b'f' => text(&mut rest),
+        b'P' => text(&mut rest) && text(&mut rest) && rest.len() >= 2 && many(&mut rest, 4),
+        b'D' | b'C' => rest.try_get_u8().is_ok() && text(&mut rest),
+        b'E' => text(&mut rest) && rest.len() >= 4,
+        b'B' => {
+            let has_names = text(&mut rest) && text(&mut rest) && rest.len() >= 2 && many(&mut rest, 2);
+            let Ok(count) = rest.try_get_u16() else { return false };
+            let value = |rest: &mut &[u8]| {
+                let Ok(length) = rest.try_get_i32() else { return false };
+                let length = usize::try_from(length).unwrap_or_default();
+                let has_all = rest.len() >= length;
+                rest.advance(rest.len().min(length));
+                has_all
+            };
+            has_names && (0..count).all(|_| value(&mut rest)) && rest.len() >= 2 && many(&mut rest, 2)
+        }
+        _ => true,
     }
 }
 
@@ -589,8 +626,7 @@ impl Connection {
             let types = (0..prepared.parameters).map(type_of).collect();
             self.say(Message::ParameterDescription(ParameterDescription::new(types)));
             if let Some(command) = &prepared.command {
-                self.describe_command(command);
-                return Ok(());
+                return self.describe_command(command).await;
             }
             let unknown = |index: usize| Parameter { oid: type_of(index), is_binary: false, value: None };
             let values = (0..prepared.parameters).map(unknown).collect();
@@ -608,17 +644,11 @@ impl Connection {
             return Ok(());
         };
         self.may_go_on(portal.prepared.command.as_ref())?;
-        if let Some(command) = &portal.prepared.command {
-            self.describe_command(command);
+        if let Some(command) = portal.prepared.command.clone() {
+            self.describe_command(&command).await?;
         } else {
-            if matches!(portal.progress, Progress::Ready) {
-                let prepared = &portal.prepared;
-                let statement = self.start(&prepared.sql, &prepared.types, portal.values.clone(), portal.formats.clone()).await?;
-                portal.progress = Progress::Running(Box::new(statement));
-            }
-            if let Progress::Running(statement) = &portal.progress {
-                self.describe_rows(&statement.columns, &portal.formats);
-            }
+            self.run(&mut portal).await?;
+            self.describe_rows(&portal.columns, &portal.formats);
         }
         self.portals.insert(name, Some(portal));
         Ok(())
@@ -638,8 +668,9 @@ impl Connection {
         self.say(Message::RowDescription(RowDescription::new(fields.collect())));
     }
 
-    fn describe_command(&mut self, command: &Command) {
+    async fn describe_command(&mut self, command: &Command) -> Answered<()> {
         match command {
+            Command::Fetch { name, is_move: false, .. } => return self.describe_cursor(name).await,
             Command::Show(name) => {
                 let name = self.session.get(name).map_or(name.as_str(), |(name, _)| name).to_owned();
                 self.describe_texts(&[&name]);
@@ -647,6 +678,18 @@ impl Connection {
             Command::ShowAll => self.describe_texts(&["name", "setting", "description"]),
             _ => self.say(Message::NoData(NoData::new())),
         }
+        Ok(())
+    }
+
+    /// The columns of a cursor that was declared, which is started for them.
+    async fn describe_cursor(&mut self, name: &str) -> Answered<()> {
+        let Some(mut portal) = self.portal(name)? else {
+            return Err(Trouble::new("34000", format!("cursor \"{name}\" does not exist")).into());
+        };
+        self.run(&mut portal).await?;
+        self.describe_rows(&portal.columns, &portal.formats);
+        self.portals.insert(name.to_owned(), Some(portal));
+        Ok(())
     }
 
     fn describe_texts(&mut self, names: &[&str]) {
@@ -688,13 +731,20 @@ impl Connection {
         Ok(())
     }
 
-    /// Some rows of a portal: how many, and whether these were the last.
-    async fn fetch(&mut self, portal: &mut Portal, most: Option<usize>, style: Style) -> Answered<(usize, bool)> {
+    /// Starts the statement of a portal, unless it was.
+    async fn run(&mut self, portal: &mut Portal) -> Answered<()> {
         if matches!(portal.progress, Progress::Ready) {
             let prepared = &portal.prepared;
             let statement = self.start(&prepared.sql, &prepared.types, portal.values.clone(), portal.formats.clone()).await?;
+            portal.columns.clone_from(&statement.columns);
             portal.progress = Progress::Running(Box::new(statement));
         }
+        Ok(())
+    }
+
+    /// Some rows of a portal: how many, and whether these were the last.
+    async fn fetch(&mut self, portal: &mut Portal, most: Option<usize>, style: Style) -> Answered<(usize, bool)> {
+        self.run(portal).await?;
         // What fails is not tried again.
         let Progress::Running(mut statement) = std::mem::replace(&mut portal.progress, Progress::Done) else { return Ok((0, true)) };
         let outcome = self.rows(&mut statement, most, style).await;
@@ -915,18 +965,12 @@ impl Connection {
             }
             Command::Declare { name, is_binary, query } => self.declare(name, is_binary, query)?,
             Command::Fetch { name, count, is_move } => {
+                if is_simple && !is_move {
+                    self.describe_cursor(&name).await?;
+                }
                 let Some(mut portal) = self.portal(&name)? else {
                     return Err(Trouble::new("34000", format!("cursor \"{name}\" does not exist")).into());
                 };
-                if !is_move {
-                    if matches!(portal.progress, Progress::Ready) {
-                        let sql = portal.prepared.sql.clone();
-                        let statement = self.start(&sql, &[], Vec::new(), portal.formats.clone()).await?;
-                        portal.columns = statement.columns.clone();
-                        portal.progress = Progress::Running(Box::new(statement));
-                    }
-                    self.describe_rows(&portal.columns.clone(), &portal.formats);
-                }
                 let (rows, _) = self.fetch(&mut portal, count, if is_move { Style::Nothing } else { style }).await?;
                 self.portals.insert(name, Some(portal));
                 self.complete(format!("{} {rows}", if is_move { "MOVE" } else { "FETCH" }));

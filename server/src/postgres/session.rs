@@ -161,7 +161,7 @@ pub(crate) fn command(sql: &str) -> Result<Option<Command>, Trouble> {
         ("RESET", _) => Command::Set(name(1).ok_or_else(|| syntax("RESET", "RESET name"))?, None),
         // DuckDB's own.
         ("SHOW", "TABLES") => return Ok(None),
-        ("SHOW", "ALL") if word(2) == "TABLES" => return Ok(None),
+        ("SHOW", "ALL") if pieces.len() > 2 => return Ok(None),
         ("SHOW", "ALL") => Command::ShowAll,
         ("SHOW", "TRANSACTION") => Command::Show("transaction_isolation".to_owned()),
         ("SHOW", "TIME") => Command::Show("TimeZone".to_owned()),

@@ -15,6 +15,15 @@ const INFORMATION: [&str; 8] =
 /// Types that are numbers of things, for which PostgreSQL also takes their names.
 const NAMED: [&str; 3] = ["regclass", "regtype", "regnamespace"];
 
+/// Functions that DuckDB has under another name, and that take as many values as are given.
+const RENAMED: [(&str, &str); 5] = [
+    ("json_build_array", "json_array"),
+    ("json_build_object", "json_object"),
+    ("jsonb_build_object", "json_object"),
+    ("json_agg", "json_group_array"),
+    ("jsonb_agg", "json_group_array"),
+];
+
 /// A word, a sign or a text of a statement.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Piece {
@@ -123,14 +132,20 @@ fn replaced(sql: &str, pieces: &[Piece], types: &[u32]) -> Option<(usize, String
     let name = |index: usize| pieces.get(index).and_then(Piece::name).unwrap_or_default();
     let is = |index: usize, token: &Token| pieces.get(index).is_some_and(|piece| piece.is(token));
     let is_qualified = |index: usize| name(index) == "pg_catalog" && is(index + 1, &Token::Period);
-    // A text that is the name of something: 'bars'::regclass.
-    if let Token::SingleQuotedString(given) = &pieces[0].token
-        && is(1, &Token::DoubleColon)
-    {
-        let at = if is_qualified(2) { 4 } else { 2 };
-        if NAMED.contains(&name(at).as_str()) && given.parse::<u32>().is_err() {
-            return Some((at + 1, format!("to_{}({})", name(at), &sql[pieces[0].start..pieces[0].end])));
-        }
+    // A text that is the name of something, 'bars'::regclass or CAST($1 AS regclass).
+    let is_given = |index: usize| {
+        pieces.get(index).is_some_and(|piece| matches!(piece.token, Token::SingleQuotedString(_) | Token::Placeholder(_)))
+    };
+    let named = |given: usize, before: usize| {
+        let at = if is_qualified(before) { before + 2 } else { before };
+        let found = NAMED.contains(&name(at).as_str()).then(|| &pieces[given]);
+        found.map(|piece| (at + 1, format!("{}_of({})", name(at), &sql[piece.start..piece.end])))
+    };
+    if is_given(0) && is(1, &Token::DoubleColon) && named(0, 2).is_some() {
+        return named(0, 2);
+    }
+    if word(0) == "CAST" && is(1, &Token::LParen) && is_given(2) && word(3) == "AS" && named(2, 4).is_some() {
+        return named(2, 4).map(|(count, replacement)| (count + 1, replacement));
     }
     if let Some(number) = number(&pieces[0]) {
         let kind = types.get(number.checked_sub(1)?).and_then(|oid| cast_of(*oid))?;
@@ -152,8 +167,13 @@ fn replaced(sql: &str, pieces: &[Piece], types: &[u32]) -> Option<(usize, String
             let view = name(2);
             (INFORMATION.contains(&view.as_str()) || view == "_pg_expandarray").then(|| (3, format!("information_schema_{view}")))
         }
-        // A keyword of DuckDB's that is a function, too.
+        // A word that is a function in DuckDB.
         "CURRENT_CATALOG" => Some((1, "current_database()".to_owned())),
+        // Among values it is a row for each in PostgreSQL, and a list in DuckDB. psqlODBC asks so for the keys of tables.
+        "GENERATE_SERIES" if name(2) == "array_lower" => Some((1, "pg_rows_of_series".to_owned())),
+        _ if is(1, &Token::LParen) => {
+            RENAMED.iter().find(|(theirs, _)| *theirs == name(0)).map(|(_, ours)| (1, (*ours).to_owned()))
+        }
         _ => None,
     }
 }
@@ -180,8 +200,10 @@ mod tests {
             ("SELECT pg_catalog.version()", "SELECT version()"),
             ("SELECT 1 FROM \"pg_catalog\".pg_class c", "SELECT 1 FROM pg_class c"),
             ("c.relname OPERATOR(pg_catalog.~) '^(é)$' COLLATE pg_catalog.default AND 1", "c.relname ~ '^(é)$'  AND 1"),
-            ("c.oid = '\"main\".\"bars\"'::pg_catalog.regclass", "c.oid = to_regclass('\"main\".\"bars\"')"),
-            ("c.oid = '123'::regclass", "c.oid = '123'::regclass"),
+            ("c.oid = '\"main\".\"bars\"'::pg_catalog.regclass", "c.oid = regclass_of('\"main\".\"bars\"')"),
+            ("c.oid = CAST($2 AS REGCLASS)", "c.oid = regclass_of($2)"),
+            ("c.oid = c.x::regclass", "c.oid = c.x::regclass"),
+            ("SELECT json_build_object('a', 1), json_agg", "SELECT json_object('a', 1), json_agg"),
             ("FROM information_schema.tables, information_schema.x", "FROM information_schema_tables, information_schema.x"),
             ("SELECT $1, $2", "SELECT CAST($1 AS INTEGER), $2"),
         ] {
