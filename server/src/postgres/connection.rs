@@ -64,9 +64,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 #[derive(Debug)]
 struct Prepared {
     sql: String,
-    /// The types that the client gave its parameters.
+    /// The types of its parameters; 0 where the client leaves them open.
     types: Vec<u32>,
-    parameters: usize,
     command: Option<Command>,
 }
 
@@ -180,7 +179,7 @@ pub(super) async fn welcome(postgres: Arc<Postgres>, mut stream: TcpStream, peer
     };
     connection.postgres.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&connection.number);
     match outcome {
-        Ok(()) => Ok(()),
+        Ok(()) => connection.stream.shutdown().await,
         Err(End::Trouble(trouble)) => {
             tracing::info!(client = connection.client.name, code = trouble.code, detail = trouble.message, "a connection was refused or ended");
             connection.say(Message::ErrorResponse(trouble.info().into()));
@@ -566,11 +565,8 @@ impl Connection {
         } else {
             let command = command(sql)?;
             self.may_go_on(command.as_ref())?;
-            let parameters = text::pieces(sql).map_or(0, |pieces| text::parameters(&pieces)).max(parse.type_oids.len());
-            if parameters > usize::from(u16::MAX) {
-                return Err(Trouble::new("54000", "a statement has at most 65535 parameters").into());
-            }
-            Some(Arc::new(Prepared { sql: sql.to_owned(), types: parse.type_oids, parameters, command }))
+            let types = text::pieces(sql).map_or_else(|| parse.type_oids.clone(), |pieces| text::types(&pieces, &parse.type_oids));
+            Some(Arc::new(Prepared { sql: sql.to_owned(), types, command }))
         };
         self.prepared.insert(name, prepared);
         self.say(Message::ParseComplete(ParseComplete::new()));
@@ -592,7 +588,7 @@ impl Connection {
             None => None,
             Some(prepared) => {
                 self.may_go_on(prepared.command.as_ref())?;
-                let (given, expected) = (bind.parameters.len(), prepared.parameters);
+                let (given, expected) = (bind.parameters.len(), prepared.types.len());
                 if given != expected {
                     let message = format!("bind message supplies {given} parameters, but the prepared statement requires {expected}");
                     return Err(Trouble::new("08P01", message).into());
@@ -623,18 +619,18 @@ impl Connection {
             };
             self.may_go_on(prepared.command.as_ref())?;
             let type_of = |index: usize| prepared.types.get(index).copied().filter(|oid| *oid != 0).unwrap_or(25);
-            let types = (0..prepared.parameters).map(type_of).collect();
+            let types = (0..prepared.types.len()).map(type_of).collect();
             self.say(Message::ParameterDescription(ParameterDescription::new(types)));
             if let Some(command) = &prepared.command {
                 return self.describe_command(command).await;
             }
             let unknown = |index: usize| Parameter { oid: type_of(index), is_binary: false, value: None };
-            let values = (0..prepared.parameters).map(unknown).collect();
+            let values = (0..prepared.types.len()).map(unknown).collect();
             let wire = Wire { parameters: values, formats: Vec::new(), is_description: true };
             match self.begin(&prepared.sql, &prepared.types, wire).await {
                 Ok(statement) => self.describe_rows(&statement.columns, &[]),
                 // What has its columns by the values of its parameters tells them once it has these.
-                Err(End::Trouble(trouble)) if prepared.parameters > 0 && trouble.code == "22023" => self.say(Message::NoData(NoData::new())),
+                Err(End::Trouble(trouble)) if prepared.types.len() > 0 && trouble.code == "22023" => self.say(Message::NoData(NoData::new())),
                 Err(end) => return Err(end),
             }
             return Ok(());
@@ -990,7 +986,7 @@ impl Connection {
         if self.portals.len() >= MOST_NAMES {
             return Err(Trouble::new("54000", format!("a connection has at most {MOST_NAMES} cursors; close some")).into());
         }
-        let prepared = Arc::new(Prepared { sql: query, types: Vec::new(), parameters: 0, command: None });
+        let prepared = Arc::new(Prepared { sql: query, types: Vec::new(), command: None });
         let formats = if is_binary { vec![1] } else { Vec::new() };
         let portal = Portal { prepared, values: Vec::new(), formats, columns: Vec::new(), progress: Progress::Ready };
         self.portals.insert(name, Some(portal));

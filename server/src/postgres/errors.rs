@@ -95,6 +95,7 @@ fn code_of(message: &str) -> &'static str {
         "Binder" if has("GROUP BY") => "42803",
         "Binder" if has("No function matches") => "42883",
         "Binder" => "42804",
+        "Conversion" if has("out of range") => "22003",
         "Conversion" | "Mismatch Type" | "Invalid type" => "22P02",
         "Out of Range" => "22003",
         "Divide by Zero" => "22012",

@@ -7,7 +7,9 @@ use sqlparser::{
     tokenizer::{Token, Tokenizer},
 };
 
-use super::types::cast_of;
+use duckdb::types::Value;
+
+use super::types::{TEXTS, cast_of, from_array_text};
 
 /// The views of the schema `information_schema` that have PostgreSQL's names for types.
 const INFORMATION: [&str; 8] =
@@ -99,9 +101,35 @@ pub(crate) fn parameters(pieces: &[Piece]) -> usize {
     pieces.iter().filter_map(number).max().unwrap_or_default()
 }
 
+/// The types of a statement's parameters. One that the client leaves open is an array where it stands for one: `= ANY($1)`, `$1::text[]`.
+pub(crate) fn types(pieces: &[Piece], given: &[u32]) -> Vec<u32> {
+    let mut types = given.to_vec();
+    types.resize(parameters(pieces).max(given.len()), 0);
+    for (index, piece) in pieces.iter().enumerate() {
+        let Some(kind) = number(piece).and_then(|number| types.get_mut(number.checked_sub(1)?)) else { continue };
+        let is = |at: usize, token: &Token| pieces.get(at).is_some_and(|piece| piece.is(token));
+        let is_any = index > 1
+            && ["ANY", "ALL", "SOME"].contains(&pieces[index - 2].word().as_str())
+            && is(index - 1, &Token::LParen)
+            && is(index + 1, &Token::RParen);
+        if *kind == 0 && (is_any || is_cast_to_array(&pieces[index..])) {
+            *kind = TEXTS;
+        }
+    }
+    types
+}
+
+/// `x::text[]`
+fn is_cast_to_array(pieces: &[Piece]) -> bool {
+    let is = |at: usize, token: &Token| pieces.get(at).is_some_and(|piece| piece.is(token));
+    let at = if pieces.get(2).is_some_and(|piece| piece.name().as_deref() == Some("pg_catalog")) { 5 } else { 3 };
+    is(1, &Token::DoubleColon) && is(at, &Token::LBracket) && is(at + 1, &Token::RBracket)
+}
+
 fn number(piece: &Piece) -> Option<usize> {
     match &piece.token {
-        Token::Placeholder(name) => name.strip_prefix('$')?.parse().ok(),
+        // Larger ones are none of the protocol's.
+        Token::Placeholder(name) => name.strip_prefix('$')?.parse::<u16>().ok().map(usize::from),
         _ => None,
     }
 }
@@ -146,6 +174,16 @@ fn replaced(sql: &str, pieces: &[Piece], types: &[u32]) -> Option<(usize, String
     }
     if word(0) == "CAST" && is(1, &Token::LParen) && is_given(2) && word(3) == "AS" && named(2, 4).is_some() {
         return named(2, 4).map(|(count, replacement)| (count + 1, replacement));
+    }
+    if let Token::SingleQuotedString(given) = &pieces[0].token
+        && is_cast_to_array(pieces)
+        && let Some(Value::List(items)) = from_array_text(given)
+    {
+        let written = items.iter().map(|item| match item {
+            Value::Text(text) => format!("'{}'", text.replace('\'', "''")),
+            _ => "NULL".to_owned(),
+        });
+        return Some((1, format!("[{}]", written.collect::<Vec<_>>().join(", "))));
     }
     if let Some(number) = number(&pieces[0]) {
         let kind = types.get(number.checked_sub(1)?).and_then(|oid| cast_of(*oid))?;
@@ -194,6 +232,13 @@ mod tests {
     }
 
     #[test]
+    fn a_parameter_that_stands_for_an_array_is_one() {
+        let types_of = |sql: &str, given: &[u32]| types(&pieces(sql).unwrap(), given);
+        assert_eq!(types_of("x = ANY($1) AND y = $2 AND z = ANY($3::pg_catalog.text[])", &[]), [TEXTS, 0, TEXTS]);
+        assert_eq!(types_of("x = ANY($1)", &[1007]), [1007], "what the client says counts");
+    }
+
+    #[test]
     fn only_what_differs_is_put_into_the_other_dialect() {
         for (given, expected) in [
             ("FROM bars SELECT x -> x + 1, 'pg_catalog.x'", "FROM bars SELECT x -> x + 1, 'pg_catalog.x'"),
@@ -206,6 +251,7 @@ mod tests {
             ("SELECT json_build_object('a', 1), json_agg", "SELECT json_object('a', 1), json_agg"),
             ("FROM information_schema.tables, information_schema.x", "FROM information_schema_tables, information_schema.x"),
             ("SELECT $1, $2", "SELECT CAST($1 AS INTEGER), $2"),
+            ("x = ANY('{a,\"it''s\",NULL}'::text[])", "x = ANY(['a', 'it''s', NULL]::text[])"),
         ] {
             assert_eq!(translated(given, &[23, 25]), expected);
         }

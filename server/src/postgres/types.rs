@@ -24,6 +24,8 @@ const INT8: u32 = 20;
 const INT2: u32 = 21;
 const INT4: u32 = 23;
 const TEXT: u32 = 25;
+/// An array of texts.
+pub(crate) const TEXTS: u32 = 1009;
 const JSON: u32 = 114;
 const FLOAT4: u32 = 700;
 const FLOAT8: u32 = 701;
@@ -115,10 +117,7 @@ impl Column {
 }
 
 fn type_of(field: &Field) -> (u32, i32) {
-    let extension = field.metadata().get("ARROW:extension:name").map_or("", String::as_str);
     let oid = match field.data_type() {
-        _ if extension == "arrow.uuid" => UUID,
-        _ if extension == "arrow.json" => JSON,
         DataType::Boolean => BOOL,
         DataType::Int8 | DataType::Int16 | DataType::UInt8 => INT2,
         DataType::Int32 | DataType::UInt16 => INT4,
@@ -246,7 +245,7 @@ fn text(array: &dyn Array, row: usize, oid: u32) -> String {
             }
             text + "}"
         }
-        JSON if !is_text(array) => json(array, row).to_string(),
+        JSON => json(array, row).to_string(),
         _ => plain(array, row),
     }
 }
@@ -305,10 +304,6 @@ fn binary(array: &dyn Array, row: usize, oid: u32, message: &mut Vec<u8>) {
             message.extend(value.days.to_be_bytes());
             message.extend(value.months.to_be_bytes());
         }
-        UUID => match uuid::Uuid::try_parse(&plain(array, row)) {
-            Ok(uuid) => message.extend(uuid.as_bytes()),
-            Err(_) => message.extend(bytes(array, row)),
-        },
         BYTEA => message.extend(bytes(array, row)),
         _ if is_array(oid) => {
             let (items, item) = items(array, row, oid);
@@ -330,10 +325,6 @@ fn binary(array: &dyn Array, row: usize, oid: u32, message: &mut Vec<u8>) {
 
 fn is_array(oid: u32) -> bool {
     oid != 0 && TYPES.iter().any(|(_, array, ..)| *array == oid)
-}
-
-fn is_text(array: &dyn Array) -> bool {
-    matches!(array.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
 /// What is in a list, and the number of the type of that.
@@ -702,7 +693,7 @@ fn from_array(value: &[u8]) -> Option<Value> {
 }
 
 /// `{1,2,"a b",NULL}`.
-fn from_array_text(text: &str) -> Option<Value> {
+pub(crate) fn from_array_text(text: &str) -> Option<Value> {
     let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
     let mut items = Vec::new();
     let mut letters = inner.chars().peekable();
