@@ -167,7 +167,8 @@ SELECT 950::BIGINT AS oid, 'C' AS collname, 11::BIGINT AS collnamespace, 10::BIG
 CREATE TEMP VIEW pg_settings AS
 SELECT s.name, s.setting, NULL::VARCHAR AS unit, 'Preset Options' AS category, '' AS short_desc, 'internal' AS context, 'string' AS vartype, 'default' AS source
 FROM (
-  VALUES ('client_encoding', 'UTF8'), ('DateStyle', 'ISO, MDY'), ('default_transaction_read_only', 'on'), ('max_identifier_length', '63'), ('max_index_keys', '32'), ('search_path', 'main'),
+  VALUES ('client_encoding', 'UTF8'), ('DateStyle', 'ISO, MDY'), ('default_table_access_method', 'heap'), ('default_transaction_read_only', 'on'),
+    ('max_identifier_length', '63'), ('max_index_keys', '32'), ('search_path', 'main'),
     ('server_encoding', 'UTF8'), ('server_version', '15.0'), ('server_version_num', '150000'), ('standard_conforming_strings', 'on'), ('TimeZone', 'UTC'),
     ('transaction_isolation', 'read committed'), ('transaction_read_only', 'on')
 ) AS s (name, setting);

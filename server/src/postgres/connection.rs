@@ -713,8 +713,12 @@ impl Connection {
         };
         self.may_go_on(portal.prepared.command.as_ref())?;
         if let Some(command) = portal.prepared.command.clone() {
+            let (types, values) = (portal.prepared.types.clone(), portal.values.clone());
             self.portals.insert(name, Some(portal));
-            return self.command(command, Style::Rows, false).await;
+            return match command {
+                Command::Declare { name, is_binary, query } => self.declare(name, is_binary, query, types, values),
+                command => self.command(command, Style::Rows, false).await,
+            };
         }
         let most = usize::try_from(max_rows).ok().filter(|most| *most > 0);
         let (rows, is_done) = self.fetch(&mut portal, most, Style::Rows).await?;
@@ -959,7 +963,7 @@ impl Connection {
                 }
                 self.complete("CLOSE CURSOR");
             }
-            Command::Declare { name, is_binary, query } => self.declare(name, is_binary, query)?,
+            Command::Declare { name, is_binary, query } => self.declare(name, is_binary, query, Vec::new(), Vec::new())?,
             Command::Fetch { name, count, is_move } => {
                 if is_simple && !is_move {
                     self.describe_cursor(&name).await?;
@@ -976,7 +980,8 @@ impl Connection {
         Ok(())
     }
 
-    fn declare(&mut self, name: String, is_binary: bool, query: String) -> Answered<()> {
+    /// A cursor over a query, with the values of its parameters.
+    fn declare(&mut self, name: String, is_binary: bool, query: String, types: Vec<u32>, values: Vec<Parameter>) -> Answered<()> {
         if self.session.status == TransactionStatus::Idle {
             return Err(Trouble::new("25P01", "DECLARE CURSOR can only be used in transaction blocks").into());
         }
@@ -986,9 +991,9 @@ impl Connection {
         if self.portals.len() >= MOST_NAMES {
             return Err(Trouble::new("54000", format!("a connection has at most {MOST_NAMES} cursors; close some")).into());
         }
-        let prepared = Arc::new(Prepared { sql: query, types: Vec::new(), command: None });
+        let prepared = Arc::new(Prepared { sql: query, types, command: None });
         let formats = if is_binary { vec![1] } else { Vec::new() };
-        let portal = Portal { prepared, values: Vec::new(), formats, columns: Vec::new(), progress: Progress::Ready };
+        let portal = Portal { prepared, values, formats, columns: Vec::new(), progress: Progress::Ready };
         self.portals.insert(name, Some(portal));
         self.complete("DECLARE CURSOR");
         Ok(())

@@ -12,7 +12,7 @@ use super::{
 pub(crate) const VERSION: &str = "15.0";
 
 /// Settings with what they are at first. Of those with `true`, nothing else can be made.
-const SETTINGS: [(&str, &str, bool); 40] = [
+const SETTINGS: [(&str, &str, bool); 41] = [
     ("allow_system_table_mods", "off", false),
     ("application_name", "", false),
     ("backslash_quote", "safe_encoding", false),
@@ -20,6 +20,7 @@ const SETTINGS: [(&str, &str, bool); 40] = [
     ("client_encoding", "UTF8", true),
     ("client_min_messages", "notice", false),
     ("DateStyle", "ISO, MDY", true),
+    ("default_table_access_method", "heap", true),
     ("default_transaction_deferrable", "off", false),
     ("default_transaction_isolation", "read committed", false),
     ("default_transaction_read_only", "on", false),
