@@ -5,14 +5,16 @@ They look at the same market: what one does not find, or takes for another type,
 
 import datetime
 import decimal
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pyodbc
 import pytest
 import sqlalchemy as sa
-from conftest import connect
-from server import Server
+from conftest import ROOT, connect
+from server import Server, environment
 from test_postgres import ENDLESS, port_of
 
 DRIVER = Path("/usr/share/java/postgresql.jar")
@@ -251,3 +253,20 @@ def test_sqlalchemy_asks(engine, scan):
         assert sum(1 for _ in connection.execute(sa.select(bars).limit(2500))) == 2500
     with pytest.raises(sa.exc.DBAPIError), engine.begin() as connection:
         connection.execute(sa.delete(bars))
+
+
+# --- The documentation
+
+
+def test_the_examples_of_the_page_run(server):
+    page = (ROOT / "docs" / "postgres.md").read_text()
+    blocks = re.findall(r"^```(bash|python)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 4
+    for language, block in blocks:
+        assert "5433" in block, f"it asks nobody:\n{block}"
+        words = [sys.executable, "-c"] if language == "python" else ["bash", "-euo", "pipefail", "-c"]
+        given = block.replace("5433", str(port_of(server)))
+        done = subprocess.run([*words, given], cwd=server.folder, env=environment(server.folder), capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+        assert "DEMO" in done.stdout, f"it finds nothing:\n{block}\n{done.stdout}"
+    assert "DEMO" in (server.folder / "breakouts.csv").read_text()
