@@ -197,7 +197,15 @@ fn serve_messages(request: &Request, wire: &Wire, started: Instant, allowed: Dur
     let mut output = BufWriter::with_capacity(PIECE, io::stdout());
     let mut is_begun = false;
     let outcome = limit_process().and_then(|()| locked_down(request)).and_then(|engine| {
-        answer_in_messages(&engine, &request.sql, wire, allowed.saturating_sub(started.elapsed()), request.max_rows, &mut output, &mut is_begun)
+        answer_in_messages(
+            &engine,
+            &request.sql,
+            wire,
+            allowed.saturating_sub(started.elapsed()),
+            request.max_rows,
+            &mut output,
+            &mut is_begun,
+        )
     });
     let reply = match outcome {
         Ok(row_count) => Reply::Rows { row_count, truncated: false, execution_time_ms: started.elapsed().as_secs_f64() * 1000.0 },

@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     io::{self, Write},
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::Duration,
 };
 
@@ -16,14 +16,27 @@ use serde::{Deserialize, Serialize};
 use stockscan_engine::{Engine, Error, Flow, Query, Result};
 use stockscan_formats::arrow_error;
 
-use super::types::{Column, Parameter, Rows};
+use super::{
+    session::SETTINGS,
+    types::{Column, Parameter, Rows},
+};
 use crate::{
     allowed::{self, Values},
     statement::Reply,
 };
 
-/// PostgreSQL's catalogue, made of DuckDB's.
-const CATALOGUE: &str = include_str!("catalogue.sql");
+/// PostgreSQL's catalogue, made of DuckDB's. The settings are those of a session.
+static CATALOGUE: LazyLock<String> = LazyLock::new(|| {
+    let settings: Vec<String> = SETTINGS.iter().map(|(name, value, _)| format!("('{name}', '{value}')")).collect();
+    format!(
+        "CREATE TEMP VIEW pg_settings AS \
+         SELECT s.name, s.setting, NULL::VARCHAR AS unit, 'Preset Options' AS category, '' AS short_desc, 'internal' AS context, \
+         'string' AS vartype, 'default' AS source, s.setting AS boot_val, s.setting AS reset_val \
+         FROM (VALUES {}) AS s (name, setting);\n{}",
+        settings.join(", "),
+        include_str!("catalogue.sql")
+    )
+});
 /// What a client of PostgreSQL asks for besides the statement.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Wire {
@@ -49,37 +62,39 @@ pub(crate) fn answer_in_messages(
     is_begun: &mut bool,
 ) -> Result<usize> {
     if needs_catalogue(sql) {
-        engine.connection().execute_batch(CATALOGUE)?;
+        engine.connection().execute_batch(&CATALOGUE)?;
     }
     let values = wire.parameters.iter().map(Parameter::value).collect::<Result<Vec<_>>>()?;
     allowed::check(engine.connection(), sql, if values.is_empty() { Values::None } else { Values::Bound })?;
     let (sql, max_rows) = if wire.is_description { (format!("SELECT * FROM (\n{sql}\n) LIMIT 0"), 0) } else { (sql.to_owned(), max_rows) };
     let mut count = 0;
-    engine.stream(&Query::with_values(sql, values), Some(allowed), |given| {
-        let schema = without_dictionaries(given);
-        let columns: Vec<Column> = schema.fields().iter().map(|field| Column::of(field)).collect();
-        let mut rows = Rows::new(columns.clone(), &wire.formats)?;
-        serde_json::to_writer(&mut *output, &Reply::Columns { columns }).map_err(io::Error::from)?;
-        output.write_all(b"\n")?;
-        *is_begun = true;
-        let count = &mut count;
-        Ok(move |batch: RecordBatch| {
-            if *count + batch.num_rows() > max_rows {
-                rows.write(&batch.slice(0, max_rows - *count), output)?;
-                return Err(Error::Stopped(format!("the statement has more than {max_rows} rows, which is all that is sent")));
-            }
-            rows.write(&plain(&batch, &schema)?, output)?;
-            output.flush()?;
-            *count += batch.num_rows();
-            Ok(Flow::More)
+    engine
+        .stream(&Query::with_values(sql, values), Some(allowed), |given| {
+            let schema = without_dictionaries(given);
+            let columns: Vec<Column> = schema.fields().iter().map(|field| Column::of(field)).collect();
+            let mut rows = Rows::new(columns.clone(), &wire.formats)?;
+            serde_json::to_writer(&mut *output, &Reply::Columns { columns }).map_err(io::Error::from)?;
+            output.write_all(b"\n")?;
+            *is_begun = true;
+            let count = &mut count;
+            Ok(move |batch: RecordBatch| {
+                let batch = plain(&batch, &schema)?;
+                if *count + batch.num_rows() > max_rows {
+                    rows.write(&batch.slice(0, max_rows - *count), output)?;
+                    return Err(Error::Stopped(format!("the statement has more than {max_rows} rows, which is all that is sent")));
+                }
+                rows.write(&batch, output)?;
+                output.flush()?;
+                *count += batch.num_rows();
+                Ok(Flow::More)
+            })
         })
-    })
-    .map_err(|error| match error {
-        Error::Database(text) if text.starts_with("Wrong number of parameters") => {
-            Error::Invalid(format!("{text}; expected $1, $2 and so on, each of them used"))
-        }
-        other => other,
-    })?;
+        .map_err(|error| match error {
+            Error::Database(text) if text.starts_with("Wrong number of parameters") => {
+                Error::Invalid(format!("{text}; expected $1, $2 and so on, each of them used"))
+            }
+            other => other,
+        })?;
     Ok(count)
 }
 

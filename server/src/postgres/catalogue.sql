@@ -28,7 +28,7 @@ FROM (
   VALUES (16, 'bool', 1, 'b', 'B', 0, 1000, 'boolean'), (17, 'bytea', -1, 'b', 'U', 0, 1001, 'bytea'), (18, 'char', 1, 'b', 'Z', 0, 0, '"char"'),
     (19, 'name', 64, 'b', 'S', 18, 0, 'name'), (20, 'int8', 8, 'b', 'N', 0, 1016, 'bigint'), (21, 'int2', 2, 'b', 'N', 0, 1005, 'smallint'),
     (22, 'int2vector', -1, 'b', 'A', 21, 0, 'int2vector'), (23, 'int4', 4, 'b', 'N', 0, 1007, 'integer'), (24, 'regproc', 4, 'b', 'N', 0, 0, 'regproc'),
-    (25, 'text', -1, 'b', 'S', 0, 1009, 'text'), (26, 'oid', 4, 'b', 'N', 0, 0, 'oid'), (30, 'oidvector', -1, 'b', 'A', 26, 0, 'oidvector'),
+    (25, 'text', -1, 'b', 'S', 0, 1009, 'text'), (26, 'oid', 4, 'b', 'N', 0, 1028, 'oid'), (30, 'oidvector', -1, 'b', 'A', 26, 0, 'oidvector'),
     (114, 'json', -1, 'b', 'U', 0, 199, 'json'), (700, 'float4', 4, 'b', 'N', 0, 1021, 'real'), (701, 'float8', 8, 'b', 'N', 0, 1022, 'double precision'),
     (705, 'unknown', -2, 'p', 'X', 0, 0, 'unknown'), (1042, 'bpchar', -1, 'b', 'S', 0, 1014, 'character'),
     (1043, 'varchar', -1, 'b', 'S', 0, 1015, 'character varying'), (1082, 'date', 4, 'b', 'D', 0, 1182, 'date'),
@@ -37,7 +37,7 @@ FROM (
     (1700, 'numeric', -1, 'b', 'N', 0, 1231, 'numeric'), (2205, 'regclass', 4, 'b', 'N', 0, 0, 'regclass'), (2206, 'regtype', 4, 'b', 'N', 0, 0, 'regtype'),
     (2249, 'record', -1, 'p', 'P', 0, 0, 'record'), (2278, 'void', 4, 'p', 'P', 0, 0, 'void'), (2283, 'anyelement', 4, 'p', 'P', 0, 0, 'anyelement'),
     (2950, 'uuid', 16, 'b', 'U', 0, 2951, 'uuid'), (3802, 'jsonb', -1, 'b', 'U', 0, 3807, 'jsonb'),
-    (1000, '_bool', -1, 'b', 'A', 16, 0, 'boolean[]'), (1001, '_bytea', -1, 'b', 'A', 17, 0, 'bytea[]'), (1016, '_int8', -1, 'b', 'A', 20, 0, 'bigint[]'),
+    (1028, '_oid', -1, 'b', 'A', 26, 0, 'oid[]'), (1000, '_bool', -1, 'b', 'A', 16, 0, 'boolean[]'), (1001, '_bytea', -1, 'b', 'A', 17, 0, 'bytea[]'), (1016, '_int8', -1, 'b', 'A', 20, 0, 'bigint[]'),
     (1005, '_int2', -1, 'b', 'A', 21, 0, 'smallint[]'), (1007, '_int4', -1, 'b', 'A', 23, 0, 'integer[]'), (1009, '_text', -1, 'b', 'A', 25, 0, 'text[]'),
     (199, '_json', -1, 'b', 'A', 114, 0, 'json[]'), (1021, '_float4', -1, 'b', 'A', 700, 0, 'real[]'),
     (1022, '_float8', -1, 'b', 'A', 701, 0, 'double precision[]'), (1014, '_bpchar', -1, 'b', 'A', 1042, 0, 'character[]'),
@@ -164,15 +164,6 @@ SELECT 1663::BIGINT AS oid, 'pg_default' AS spcname, 10::BIGINT AS spcowner, NUL
 CREATE TEMP VIEW pg_collation AS
 SELECT 950::BIGINT AS oid, 'C' AS collname, 11::BIGINT AS collnamespace, 10::BIGINT AS collowner, 'c' AS collprovider, true AS collisdeterministic,
   -1 AS collencoding, 'C' AS collcollate, 'C' AS collctype, NULL::VARCHAR AS colliculocale, NULL::VARCHAR AS collversion;
-CREATE TEMP VIEW pg_settings AS
-SELECT s.name, s.setting, NULL::VARCHAR AS unit, 'Preset Options' AS category, '' AS short_desc, 'internal' AS context, 'string' AS vartype, 'default' AS source
-FROM (
-  VALUES ('client_encoding', 'UTF8'), ('DateStyle', 'ISO, MDY'), ('default_table_access_method', 'heap'), ('default_transaction_read_only', 'on'),
-    ('max_identifier_length', '63'), ('max_index_keys', '32'), ('search_path', 'main'),
-    ('server_encoding', 'UTF8'), ('server_version', '15.0'), ('server_version_num', '150000'), ('standard_conforming_strings', 'on'), ('TimeZone', 'UTC'),
-    ('transaction_isolation', 'read committed'), ('transaction_read_only', 'on')
-) AS s (name, setting);
-
 -- What there is none of.
 CREATE TEMP VIEW pg_index AS
 SELECT 0::BIGINT AS indexrelid, 0::BIGINT AS indrelid, 0::SMALLINT AS indnatts, 0::SMALLINT AS indnkeyatts, false AS indisunique, false AS indnullsnotdistinct,

@@ -83,6 +83,7 @@ enum Progress {
     Ready,
     Running(Box<Statement>),
     Done,
+    GivenUp,
 }
 
 /// A statement that runs.
@@ -181,7 +182,12 @@ pub(super) async fn welcome(postgres: Arc<Postgres>, mut stream: TcpStream, peer
     match outcome {
         Ok(()) => connection.stream.shutdown().await,
         Err(End::Trouble(trouble)) => {
-            tracing::info!(client = connection.client.name, code = trouble.code, detail = trouble.message, "a connection was refused or ended");
+            tracing::info!(
+                client = connection.client.name,
+                code = trouble.code,
+                detail = trouble.message,
+                "a connection was refused or ended"
+            );
             connection.say(Message::ErrorResponse(trouble.info().into()));
             connection.send().await?;
             connection.stream.shutdown().await
@@ -350,10 +356,7 @@ impl Connection {
         context.protocol_version = version;
         self.client = self.known(peer, is_secure, &context).await?;
         self.client.needs(Role::Read).map_err(|problem| Trouble::fatal("42501", problem.detail))?;
-        for (name, value) in &startup.parameters {
-            // What is no setting is the user's name and such.
-            if let Ok(Some(_)) | Err(_) = self.session.set(name, Some(value)) {}
-        }
+        self.begin_session(&startup)?;
         self.say(Message::Authentication(Authentication::Ok));
         let reported: Vec<_> = self.session.reported().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         for (name, value) in reported {
@@ -371,6 +374,24 @@ impl Connection {
         self.ready();
         self.send().await?;
         Ok(true)
+    }
+
+    /// The settings that a client begins with: by their names, or in `options` as `-c name=value`.
+    fn begin_session(&mut self, startup: &Startup) -> Result<(), Trouble> {
+        let options = startup.parameters.get("options").map_or("", String::as_str).replace(" -c ", " -c").replace("-c ", "-c");
+        let options = options.split_whitespace().filter_map(|option| {
+            let (name, value) = option.strip_prefix("-c").or(option.strip_prefix("--"))?.split_once('=')?;
+            Some((name.to_owned(), value.to_owned()))
+        });
+        let named = startup.parameters.iter().map(|(name, value)| (name.clone(), value.clone()));
+        for (name, value) in named.chain(options).filter(|(name, _)| !["user", "database", "options"].contains(&name.as_str())) {
+            match self.session.set(&name, Some(&value)) {
+                // What there is not was of no use before either.
+                Ok(_) | Err(Trouble { code: "42704", .. }) => {}
+                Err(trouble) => return Err(Trouble { is_fatal: true, ..trouble }),
+            }
+        }
+        Ok(())
     }
 
     /// Agrees on the version of the protocol.
@@ -429,18 +450,22 @@ impl Connection {
         let mut waits_for_sync = false;
         loop {
             let shutdown = self.postgres.app.shutdown.clone();
+            let waits_for_client = self.portals.values().flatten().any(|portal| matches!(portal.progress, Progress::Running(_)));
             let asked = tokio::select! {
                 asked = request(&mut self.stream, &mut self.input, &context, LARGEST) => asked,
                 () = shutdown.cancelled() => {
                     return Err(Trouble::fatal("57P01", "terminating connection due to administrator command: the server ends").into());
+                }
+                () = tokio::time::sleep(SILENCE), if waits_for_client => {
+                    self.give_up_cursors();
+                    continue;
                 }
             };
             let asked = match asked {
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(Trouble::fatal("08P01", error.to_string()).into()),
                 asked => asked?,
             };
-            let is_extended = asked.is_extended_query();
-            if waits_for_sync && is_extended && !matches!(asked, Request::Sync(_)) {
+            if waits_for_sync && !matches!(asked, Request::Sync(_) | Request::Terminate(_)) {
                 continue;
             }
             let outcome = match asked {
@@ -498,6 +523,15 @@ impl Connection {
             }
             if self.output.len() >= PIECE {
                 self.send().await?;
+            }
+        }
+    }
+
+    /// Ends the statements of cursors of which nobody fetches: others wait for their places.
+    fn give_up_cursors(&mut self) {
+        for portal in self.portals.values_mut().flatten() {
+            if matches!(portal.progress, Progress::Running(_)) {
+                portal.progress = Progress::GivenUp;
             }
         }
     }
@@ -630,13 +664,16 @@ impl Connection {
             match self.begin(&prepared.sql, &prepared.types, wire).await {
                 Ok(statement) => self.describe_rows(&statement.columns, &[]),
                 // What has its columns by the values of its parameters tells them once it has these.
-                Err(End::Trouble(trouble)) if prepared.types.len() > 0 && trouble.code == "22023" => self.say(Message::NoData(NoData::new())),
+                Err(End::Trouble(trouble)) if !prepared.types.is_empty() && trouble.code == "22023" => {
+                    self.say(Message::NoData(NoData::new()))
+                }
                 Err(end) => return Err(end),
             }
             return Ok(());
         }
         let Some(mut portal) = self.portal(&name)? else {
             self.say(Message::NoData(NoData::new()));
+            self.portals.insert(name, None);
             return Ok(());
         };
         self.may_go_on(portal.prepared.command.as_ref())?;
@@ -650,9 +687,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes a portal out; `None` is one of an empty statement.
+    /// Takes a portal out, so that one that fails is gone; `None` is one of an empty statement.
     fn portal(&mut self, name: &str) -> Result<Option<Portal>, Trouble> {
-        let found = self.portals.get_mut(name).map(Option::take);
+        let found = self.portals.remove(name);
         found.ok_or_else(|| Trouble::new("34000", format!("cursor \"{name}\" does not exist")))
     }
 
@@ -745,6 +782,10 @@ impl Connection {
     /// Some rows of a portal: how many, and whether these were the last.
     async fn fetch(&mut self, portal: &mut Portal, most: Option<usize>, style: Style) -> Answered<(usize, bool)> {
         self.run(portal).await?;
+        if matches!(portal.progress, Progress::GivenUp) {
+            let message = format!("the cursor was closed, for nothing was fetched from it in {} s and others waited", SILENCE.as_secs());
+            return Err(Trouble::new("57014", message).into());
+        }
         // What fails is not tried again.
         let Progress::Running(mut statement) = std::mem::replace(&mut portal.progress, Progress::Done) else { return Ok((0, true)) };
         let outcome = self.rows(&mut statement, most, style).await;
@@ -854,7 +895,8 @@ impl Connection {
                     return Err(Trouble::new("57014", "canceling statement due to statement timeout").into());
                 }
                 _ => {
-                    let message = "the statement ended the process that ran it, as one does that takes too much memory; nothing else was harmed";
+                    let message =
+                        "the statement ended the process that ran it, as one does that takes too much memory; nothing else was harmed";
                     return Err(Trouble::new("53200", message).into());
                 }
             }
@@ -955,10 +997,7 @@ impl Connection {
             }
             Command::Close(name) => {
                 match name {
-                    Some(name) => {
-                        self.portal(&name)?;
-                        self.portals.remove(&name);
-                    }
+                    Some(name) => drop(self.portal(&name)?),
                     None => self.portals.clear(),
                 }
                 self.complete("CLOSE CURSOR");

@@ -47,9 +47,7 @@ impl Trouble {
                 .with_hint("Ask for fewer sessions or symbols."),
             Failure::Rows => Trouble::new("54000", message).with_hint("Add LIMIT, or ask for less at a time."),
             Failure::Busy => Trouble::new("55006", message).with_hint("Try again in a moment."),
-            Failure::Internal => {
-                Trouble { for_the_log: Some(message), ..Trouble::new("XX000", "the server failed; its log says more") }
-            }
+            Failure::Internal => Trouble { for_the_log: Some(message), ..Trouble::new("XX000", "the server failed; its log says more") },
         }
     }
 

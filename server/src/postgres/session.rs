@@ -12,7 +12,7 @@ use super::{
 pub(crate) const VERSION: &str = "15.0";
 
 /// Settings with what they are at first. Of those with `true`, nothing else can be made.
-const SETTINGS: [(&str, &str, bool); 41] = [
+pub(crate) const SETTINGS: [(&str, &str, bool); 41] = [
     ("allow_system_table_mods", "off", false),
     ("application_name", "", false),
     ("backslash_quote", "safe_encoding", false),
@@ -354,8 +354,9 @@ impl Session {
             return Ok(None);
         }
         if let Some(value) = value.filter(|_| name == "statement_timeout") {
-            milliseconds(value)
-                .ok_or_else(|| Trouble::new("22023", format!("invalid value for parameter \"{name}\": \"{value}\"; expected 5000 or 5s")))?;
+            milliseconds(value).ok_or_else(|| {
+                Trouble::new("22023", format!("invalid value for parameter \"{name}\": \"{value}\"; expected 5000 or 5s"))
+            })?;
         }
         self.given.retain(|(known, _)| known != name);
         if let Some(value) = value {
@@ -376,7 +377,8 @@ impl Session {
 
     /// How long a statement may take, if that was set.
     pub(crate) fn timeout(&self) -> Option<std::time::Duration> {
-        let milliseconds = self.get("statement_timeout").and_then(|(_, value)| milliseconds(value)).filter(|milliseconds| *milliseconds > 0);
+        let milliseconds =
+            self.get("statement_timeout").and_then(|(_, value)| milliseconds(value)).filter(|milliseconds| *milliseconds > 0);
         milliseconds.map(std::time::Duration::from_millis)
     }
 }
@@ -385,7 +387,10 @@ impl Session {
 fn is_same(name: &str, value: &str, only: &str) -> bool {
     let value = value.trim().to_ascii_lowercase();
     match name {
-        "client_encoding" => ["utf8", "utf-8", "unicode", "sql_ascii"].contains(&value.as_str()),
+        "client_encoding" => {
+            let name: String = value.chars().filter(char::is_ascii_alphanumeric).collect();
+            ["utf8", "unicode", "sqlascii"].contains(&name.as_str())
+        }
         "DateStyle" => value.starts_with("iso"),
         // Times with a zone are sent in UTC, with the zone behind them, whatever zone the client is in.
         "TimeZone" => true,

@@ -9,7 +9,7 @@ use sqlparser::{
 
 use duckdb::types::Value;
 
-use super::types::{TEXTS, cast_of, from_array_text};
+use super::types::{TEXTS, array_of, cast_of, from_array_text, is_array, named};
 
 /// The views of the schema `information_schema` that have PostgreSQL's names for types.
 const INFORMATION: [&str; 8] =
@@ -101,7 +101,7 @@ pub(crate) fn parameters(pieces: &[Piece]) -> usize {
     pieces.iter().filter_map(number).max().unwrap_or_default()
 }
 
-/// The types of a statement's parameters. One that the client leaves open is an array where it stands for one: `= ANY($1)`, `$1::text[]`.
+/// The types of a statement's parameters. One that the client leaves open is what the statement says of it: `$1::date`, `= ANY($1)`.
 pub(crate) fn types(pieces: &[Piece], given: &[u32]) -> Vec<u32> {
     let mut types = given.to_vec();
     types.resize(parameters(pieces).max(given.len()), 0);
@@ -112,18 +112,31 @@ pub(crate) fn types(pieces: &[Piece], given: &[u32]) -> Vec<u32> {
             && ["ANY", "ALL", "SOME"].contains(&pieces[index - 2].word().as_str())
             && is(index - 1, &Token::LParen)
             && is(index + 1, &Token::RParen);
-        if *kind == 0 && (is_any || is_cast_to_array(&pieces[index..])) {
-            *kind = TEXTS;
+        if *kind == 0 {
+            *kind = cast_to(&pieces[index..]).or(is_any.then_some(TEXTS)).unwrap_or_default();
         }
     }
     types
 }
 
-/// `x::text[]`
-fn is_cast_to_array(pieces: &[Piece]) -> bool {
+/// The type in `x::type`, `x::type[]`.
+fn cast_to(pieces: &[Piece]) -> Option<u32> {
     let is = |at: usize, token: &Token| pieces.get(at).is_some_and(|piece| piece.is(token));
-    let at = if pieces.get(2).is_some_and(|piece| piece.name().as_deref() == Some("pg_catalog")) { 5 } else { 3 };
-    is(1, &Token::DoubleColon) && is(at, &Token::LBracket) && is(at + 1, &Token::RBracket)
+    let name = |at: usize| pieces.get(at).and_then(Piece::name);
+    let at = if name(2).as_deref() == Some("pg_catalog") { 4 } else { 2 };
+    if !is(1, &Token::DoubleColon) {
+        return None;
+    }
+    let one = named(&name(at)?)?;
+    // Of several words, the first tells: double precision, timestamp without time zone. The other zone does not.
+    let mut next = at + 1;
+    while pieces.get(next).is_some_and(|piece| ["PRECISION", "WITH", "WITHOUT", "TIME", "ZONE"].contains(&piece.word().as_str())) {
+        if pieces[next].word() == "WITH" {
+            return None;
+        }
+        next += 1;
+    }
+    if is(next, &Token::LBracket) && is(next + 1, &Token::RBracket) { array_of(one) } else { Some(one) }
 }
 
 fn number(piece: &Piece) -> Option<usize> {
@@ -161,22 +174,21 @@ fn replaced(sql: &str, pieces: &[Piece], types: &[u32]) -> Option<(usize, String
     let is = |index: usize, token: &Token| pieces.get(index).is_some_and(|piece| piece.is(token));
     let is_qualified = |index: usize| name(index) == "pg_catalog" && is(index + 1, &Token::Period);
     // A text that is the name of something, 'bars'::regclass or CAST($1 AS regclass).
-    let is_given = |index: usize| {
-        pieces.get(index).is_some_and(|piece| matches!(piece.token, Token::SingleQuotedString(_) | Token::Placeholder(_)))
-    };
-    let named = |given: usize, before: usize| {
+    let is_given =
+        |index: usize| pieces.get(index).is_some_and(|piece| matches!(piece.token, Token::SingleQuotedString(_) | Token::Placeholder(_)));
+    let as_number = |given: usize, before: usize| {
         let at = if is_qualified(before) { before + 2 } else { before };
         let found = NAMED.contains(&name(at).as_str()).then(|| &pieces[given]);
         found.map(|piece| (at + 1, format!("{}_of({})", name(at), &sql[piece.start..piece.end])))
     };
-    if is_given(0) && is(1, &Token::DoubleColon) && named(0, 2).is_some() {
-        return named(0, 2);
+    if is_given(0) && is(1, &Token::DoubleColon) && as_number(0, 2).is_some() {
+        return as_number(0, 2);
     }
-    if word(0) == "CAST" && is(1, &Token::LParen) && is_given(2) && word(3) == "AS" && named(2, 4).is_some() {
-        return named(2, 4).map(|(count, replacement)| (count + 1, replacement));
+    if word(0) == "CAST" && is(1, &Token::LParen) && is_given(2) && word(3) == "AS" && as_number(2, 4).is_some() {
+        return as_number(2, 4).map(|(count, replacement)| (count + 1, replacement));
     }
     if let Token::SingleQuotedString(given) = &pieces[0].token
-        && is_cast_to_array(pieces)
+        && cast_to(pieces).is_some_and(is_array)
         && let Some(Value::List(items)) = from_array_text(given)
     {
         let written = items.iter().map(|item| match item {
@@ -209,9 +221,7 @@ fn replaced(sql: &str, pieces: &[Piece], types: &[u32]) -> Option<(usize, String
         "CURRENT_CATALOG" => Some((1, "current_database()".to_owned())),
         // Among values it is a row for each in PostgreSQL, and a list in DuckDB. psqlODBC asks so for the keys of tables.
         "GENERATE_SERIES" if name(2) == "array_lower" => Some((1, "pg_rows_of_series".to_owned())),
-        _ if is(1, &Token::LParen) => {
-            RENAMED.iter().find(|(theirs, _)| *theirs == name(0)).map(|(_, ours)| (1, (*ours).to_owned()))
-        }
+        _ if is(1, &Token::LParen) => RENAMED.iter().find(|(theirs, _)| *theirs == name(0)).map(|(_, ours)| (1, (*ours).to_owned())),
         _ => None,
     }
 }
@@ -232,10 +242,14 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_that_stands_for_an_array_is_one() {
+    fn a_parameter_is_what_the_statement_says_of_it() {
         let types_of = |sql: &str, given: &[u32]| types(&pieces(sql).unwrap(), given);
         assert_eq!(types_of("x = ANY($1) AND y = $2 AND z = ANY($3::pg_catalog.text[])", &[]), [TEXTS, 0, TEXTS]);
         assert_eq!(types_of("x = ANY($1)", &[1007]), [1007], "what the client says counts");
+        assert_eq!(
+            types_of("$1::date, $2::double precision, $3::timestamp with time zone, $4::int[], $5 :: mood", &[]),
+            [1082, 701, 0, 1007, 0]
+        );
     }
 
     #[test]
@@ -251,6 +265,7 @@ mod tests {
             ("SELECT json_build_object('a', 1), json_agg", "SELECT json_object('a', 1), json_agg"),
             ("FROM information_schema.tables, information_schema.x", "FROM information_schema_tables, information_schema.x"),
             ("SELECT $1, $2", "SELECT CAST($1 AS INTEGER), $2"),
+            ("SELECT '{\"a\": 1}'::json", "SELECT '{\"a\": 1}'::json"),
             ("x = ANY('{a,\"it''s\",NULL}'::text[])", "x = ANY(['a', 'it''s', NULL]::text[])"),
         ] {
             assert_eq!(translated(given, &[23, 25]), expected);

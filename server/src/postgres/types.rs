@@ -7,8 +7,8 @@ use std::{fmt::Write as _, io::Write};
 use arrow::{
     array::{Array, AsArray, RecordBatch},
     datatypes::{
-        DataType, Date32Type, Date64Type, Decimal128Type, Decimal256Type, DecimalType, Field, Float16Type, Float32Type, Float64Type, Int8Type,
-        Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType, IntervalUnit, Time32MillisecondType, Time32SecondType,
+        DataType, Date32Type, Date64Type, Decimal128Type, Decimal256Type, DecimalType, Field, Float16Type, Float32Type, Float64Type,
+        Int8Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType, IntervalUnit, Time32MillisecondType, Time32SecondType,
         Time64MicrosecondType, Time64NanosecondType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
         TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
     },
@@ -24,6 +24,7 @@ const INT8: u32 = 20;
 const INT2: u32 = 21;
 const INT4: u32 = 23;
 const TEXT: u32 = 25;
+const OID: u32 = 26;
 /// An array of texts.
 pub(crate) const TEXTS: u32 = 1009;
 const JSON: u32 = 114;
@@ -42,13 +43,14 @@ const UUID: u32 = 2950;
 const JSONB: u32 = 3802;
 
 /// Types by their numbers: that of the type, that of an array of it, what DuckDB calls it, and how many bytes a value has.
-const TYPES: [(u32, u32, &str, i16); 20] = [
+const TYPES: [(u32, u32, &str, i16); 21] = [
     (BOOL, 1000, "BOOLEAN", 1),
     (BYTEA, 1001, "BLOB", -1),
     (INT8, 1016, "BIGINT", 8),
     (INT2, 1005, "SMALLINT", 2),
     (INT4, 1007, "INTEGER", 4),
     (TEXT, 1009, "VARCHAR", -1),
+    (OID, 1028, "BIGINT", 4),
     (JSON, 199, "JSON", -1),
     (FLOAT4, 1021, "FLOAT", 4),
     (FLOAT8, 1022, "DOUBLE", 8),
@@ -95,6 +97,36 @@ pub(crate) struct Parameter {
     pub(crate) value: Option<Vec<u8>>,
 }
 
+/// The number of a type by its name, as PostgreSQL and DuckDB write it.
+pub(crate) fn named(name: &str) -> Option<u32> {
+    Some(match name.to_ascii_lowercase().as_str() {
+        "bool" | "boolean" => BOOL,
+        "bytea" | "blob" => BYTEA,
+        "bigint" | "int8" => INT8,
+        "smallint" | "int2" => INT2,
+        "int" | "int4" | "integer" => INT4,
+        "text" | "varchar" => TEXT,
+        "real" | "float4" => FLOAT4,
+        "double" | "float8" => FLOAT8,
+        "oid" => OID,
+        "date" => DATE,
+        "time" => TIME,
+        "timestamp" => TIMESTAMP,
+        "timestamptz" => TIMESTAMPTZ,
+        "interval" => INTERVAL,
+        "numeric" | "decimal" => NUMERIC,
+        "uuid" => UUID,
+        "json" => JSON,
+        "jsonb" => JSONB,
+        _ => return None,
+    })
+}
+
+/// The number of an array of a type.
+pub(crate) fn array_of(oid: u32) -> Option<u32> {
+    TYPES.iter().find(|(item, array, ..)| *item == oid && *array != 0).map(|(_, array, ..)| *array)
+}
+
 /// What DuckDB calls a parameter's type, where the statement is to treat it as nothing else.
 pub(crate) fn cast_of(oid: u32) -> Option<String> {
     let named = |wanted: u32| TYPES.iter().find(|(oid, ..)| *oid == wanted).map(|(_, _, name, _)| *name);
@@ -139,8 +171,7 @@ fn type_of(field: &Field) -> (u32, i32) {
         DataType::List(items) | DataType::LargeList(items) | DataType::FixedSizeList(items, _) => {
             let (item, _) = type_of(items);
             // Lists of lists may have rows of different lengths, which arrays may not.
-            let array = TYPES.iter().find(|(oid, array, ..)| *oid == item && *array != 0).map(|(_, array, ..)| *array);
-            array.filter(|_| item != JSON).unwrap_or(JSON)
+            array_of(item).filter(|_| item != JSON).unwrap_or(JSON)
         }
         DataType::Struct(_) | DataType::Map(..) | DataType::Union(..) | DataType::ListView(_) | DataType::LargeListView(_) => JSON,
         _ => TEXT,
@@ -159,7 +190,11 @@ impl Rows {
     /// `formats`: none, one for all columns or one for each: 1 is binary.
     pub(crate) fn new(columns: Vec<Column>, formats: &[i16]) -> Result<Rows> {
         if formats.len() > 1 && formats.len() != columns.len() {
-            return Err(Error::Invalid(format!("there are formats for {} columns, and the statement has {}", formats.len(), columns.len())));
+            return Err(Error::Invalid(format!(
+                "there are formats for {} columns, and the statement has {}",
+                formats.len(),
+                columns.len()
+            )));
         }
         let of = |index: usize| formats.get(index).or(formats.first().filter(|_| formats.len() == 1)) == Some(&1);
         let is_binary = (0..columns.len()).map(of).collect();
@@ -323,7 +358,8 @@ fn binary(array: &dyn Array, row: usize, oid: u32, message: &mut Vec<u8>) {
     }
 }
 
-fn is_array(oid: u32) -> bool {
+/// Whether it is the number of an array.
+pub(crate) fn is_array(oid: u32) -> bool {
     oid != 0 && TYPES.iter().any(|(_, array, ..)| *array == oid)
 }
 
@@ -476,9 +512,7 @@ fn timestamp_text(microseconds: i64) -> String {
 fn interval_text(array: &dyn Array, row: usize) -> String {
     let value = array.as_primitive::<IntervalMonthDayNanoType>().value(row);
     let mut parts = Vec::new();
-    for (count, one, many) in
-        [(value.months / 12, "year", "years"), (value.months % 12, "mon", "mons"), (value.days, "day", "days")]
-    {
+    for (count, one, many) in [(value.months / 12, "year", "years"), (value.months % 12, "mon", "mons"), (value.days, "day", "days")] {
         if count != 0 {
             parts.push(format!("{count} {}", if count == 1 { one } else { many }));
         }
@@ -590,7 +624,7 @@ impl Parameter {
             let list = from_array_text(text);
             return list.ok_or_else(|| Error::Invalid(format!("a parameter is no array of one dimension, such as {{1,2}}: {text}")));
         }
-        Ok(Value::Text(if [0, TIMESTAMP].contains(&self.oid) { without_zone(text) } else { text }.to_owned()))
+        Ok(Value::Text(if [0, DATE, TIMESTAMP].contains(&self.oid) { without_zone(text) } else { text }.to_owned()))
     }
 }
 
@@ -598,7 +632,10 @@ impl Parameter {
 fn without_zone(text: &str) -> &str {
     let fits = |text: &str, pattern: &str| {
         text.len() == pattern.len()
-            && text.bytes().zip(pattern.bytes()).all(|(given, wanted)| if wanted == b'0' { given.is_ascii_digit() } else { given == wanted })
+            && text
+                .bytes()
+                .zip(pattern.bytes())
+                .all(|(given, wanted)| if wanted == b'0' { given.is_ascii_digit() } else { given == wanted })
     };
     let Some((moment, zone)) = text.rfind(['+', '-']).map(|at| text.split_at(at)) else { return text };
     let is_zone = ["00", "00:00", "00:00:00"].iter().any(|pattern| fits(&zone[1..], pattern));
@@ -614,6 +651,7 @@ fn from_binary(oid: u32, value: &[u8]) -> Option<Value> {
         BOOL => Value::Boolean(<[u8; 1]>::try_from(value).ok()? != [0]),
         INT2 => Value::SmallInt(i16::from_be_bytes(value.try_into().ok()?)),
         INT4 => Value::Int(i32::from_be_bytes(value.try_into().ok()?)),
+        OID => Value::BigInt(u32::from_be_bytes(value.try_into().ok()?).into()),
         INT8 => Value::BigInt(i64::from_be_bytes(value.try_into().ok()?)),
         FLOAT4 => Value::Float(f32::from_be_bytes(value.try_into().ok()?)),
         FLOAT8 => Value::Double(f64::from_be_bytes(value.try_into().ok()?)),
@@ -663,7 +701,9 @@ fn from_numeric(value: &[u8]) -> Option<String> {
     let after: String = (0..i16::try_from(scale.div_ceil(4)).ok()?).map(|index| format!("{:04}", group(weight + 1 + index))).collect();
     let before = before.trim_start_matches('0');
     let sign = if sign == 0 { "" } else { "-" };
-    Some(format!("{sign}{}.{}", if before.is_empty() { "0" } else { before }, &after[..usize::from(scale)]).trim_end_matches('.').to_owned())
+    Some(
+        format!("{sign}{}.{}", if before.is_empty() { "0" } else { before }, &after[..usize::from(scale)]).trim_end_matches('.').to_owned(),
+    )
 }
 
 fn from_array(value: &[u8]) -> Option<Value> {
