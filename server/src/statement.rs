@@ -371,6 +371,7 @@ fn told(error: Error, database: Option<&std::path::Path>) -> (Failure, String) {
         | "Decimal"
         | "Divide by Zero"
         | "Expression"
+        | "Extension Autoloading"
         | "Invalid"
         | "Invalid Input"
         | "Invalid type"

@@ -240,6 +240,13 @@ def test_sqlalchemy_asks(engine, scan):
         asked = sa.select(month, sa.func.count(sa.distinct(bars.c.symbol)), sa.func.max(bars.c.high)).where(bars.c.close > 0).group_by(month).order_by(month)
         rows = connection.execute(asked).all()
         assert rows[-1][:2] == (datetime.datetime(2025, 1, 1), 20) and len(rows) > 2
+        # And as it filters.
+        filtered = (
+            "SELECT to_char(min(ts), 'YYYY-MM-DD HH24:MI'), to_char(max(ts), 'DD.MM.YY') FROM main.bars "
+            "WHERE ts >= TO_TIMESTAMP('2025-01-06 00:00:00.000000', 'YYYY-MM-DD HH24:MI:SS.US') AND ts < TO_DATE('2025-01-10', 'YYYY-MM-DD') "
+            "AND ts < now() - INTERVAL '1 day' AND ts < CURRENT_TIMESTAMP AND ts < current_date - 7"
+        )
+        assert connection.execute(sa.text(filtered)).one() == ("2025-01-06 09:15", "09.01.25")
         found = connection.execute(
             sa.text("SELECT symbol, price FROM scan_breakout(:day, :cutoff, min_price := 1) ORDER BY symbol"), {"day": "2025-01-15", "cutoff": "09:50"}
         ).all()

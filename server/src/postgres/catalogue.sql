@@ -302,6 +302,16 @@ CREATE TEMP MACRO regtype_of(given) AS coalesce(to_regtype(given), error('type "
 CREATE TEMP MACRO regnamespace_of(given) AS coalesce(to_regnamespace(given), error('schema "' || given || '" does not exist'));
 CREATE TEMP MACRO information_schema__pg_expandarray(items) AS {'x': unnest(items), 'n': generate_subscripts(items, 1)};
 
+-- Functions over times that tools write into their statements, such as Superset into every filter by time. Times have no zone here, as those of bars.
+CREATE TEMP MACRO pg_moment_of(given, form := '%Y') AS strptime(given, form);
+CREATE TEMP MACRO pg_day_of(given, form := '%Y') AS strptime(given, form)::DATE;
+CREATE TEMP MACRO pg_text_of(given, form := '%Y') AS strftime(given::TIMESTAMP, form);
+CREATE TEMP MACRO now() AS make_timestamp(epoch_us(get_current_timestamp()));
+CREATE TEMP MACRO transaction_timestamp() AS now();
+CREATE TEMP MACRO statement_timestamp() AS now();
+CREATE TEMP MACRO clock_timestamp() AS now();
+CREATE TEMP MACRO date_bin(stride, given, origin) AS time_bucket(stride, given, origin);
+
 -- The standard's schema, with PostgreSQL's names for types.
 CREATE TEMP VIEW information_schema_schemata AS
 SELECT current_database() AS catalog_name, n.nspname AS schema_name, 'stockscan' AS schema_owner, NULL::VARCHAR AS default_character_set_catalog,

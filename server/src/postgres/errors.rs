@@ -98,7 +98,7 @@ fn code_of(message: &str) -> &'static str {
         "Out of Range" => "22003",
         "Divide by Zero" => "22012",
         "Decimal" => "22003",
-        "Not implemented" => "0A000",
+        "Not implemented" | "Extension Autoloading" => "0A000",
         "Invalid Input" if has("relation \"") && has("does not exist") => "42P01",
         "Invalid Input" | "Invalid" | "Constraint" | "Expression" => "22023",
         "" if has("syntax error") => "42601",

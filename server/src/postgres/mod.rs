@@ -20,10 +20,7 @@ use std::{
 pub(crate) use answer::{Wire, answer_in_messages};
 use bytes::Bytes;
 use stockscan_engine::{Error, Result};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
@@ -108,6 +105,7 @@ impl PostgresOptions {
 /// Serves connections until the server is to end, and then those that have something running for at most the grace.
 pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, tls: Option<TlsAcceptor>) {
     let connections = Arc::new(Semaphore::new(app.options.max_connections));
+    let refusals = Arc::new(Semaphore::new(app.options.max_connections));
     let postgres = Arc::new(Postgres { app: Arc::clone(&app), tls, sessions: Mutex::default() });
     loop {
         let (stream, peer) = tokio::select! {
@@ -123,14 +121,19 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, tls: Option<TlsA
             () = app.shutdown.cancelled() => break,
         };
         let _ = stream.set_nodelay(true);
-        let permit = Arc::clone(&connections).try_acquire_owned().ok();
-        if permit.is_none() {
-            metrics::counter!("stockscan_connections_refused_total").increment(1);
-        }
+        let (permit, has_room) = match Arc::clone(&connections).try_acquire_owned() {
+            Ok(permit) => (permit, true),
+            Err(_) => {
+                metrics::counter!("stockscan_connections_refused_total").increment(1);
+                // Requests to stop something come as connections of their own, and what they stop may be all that fills the place.
+                let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() else { continue };
+                (permit, false)
+            }
+        };
         let postgres = Arc::clone(&postgres);
         tokio::spawn(async move {
             // A client that breaks off is nobody's mistake.
-            let _ = postgres.welcome(stream, peer, permit.is_some()).await;
+            let _ = connection::welcome(postgres, stream, peer, has_room).await;
             drop(permit);
         });
     }
@@ -145,10 +148,6 @@ impl Postgres {
     /// Whether a key may be sent over this connection as it is.
     fn may_tell_key(is_secure: bool, peer: IpAddr) -> bool {
         is_secure || peer.to_canonical().is_loopback()
-    }
-
-    async fn welcome(self: Arc<Postgres>, stream: TcpStream, peer: SocketAddr, has_room: bool) -> io::Result<()> {
-        connection::welcome(self, stream, peer, has_room).await
     }
 
     /// Stops what a connection is doing.

@@ -2,12 +2,13 @@
 //!
 //! This decides nothing: DuckDB takes apart what comes out of here for itself, and that is what is checked.
 
+use std::collections::HashMap;
+
+use duckdb::types::Value;
 use sqlparser::{
     dialect::PostgreSqlDialect,
     tokenizer::{Token, Tokenizer},
 };
-
-use duckdb::types::Value;
 
 use super::types::{TEXTS, array_of, cast_of, from_array_text, is_array, named};
 
@@ -24,6 +25,30 @@ const RENAMED: [(&str, &str); 5] = [
     ("jsonb_build_object", "json_object"),
     ("json_agg", "json_group_array"),
     ("jsonb_agg", "json_group_array"),
+];
+
+/// Functions whose last value is a format, which the two write in different ways.
+const FORMATTED: [(&str, &str); 3] = [("to_char", "pg_text_of"), ("to_date", "pg_day_of"), ("to_timestamp", "pg_moment_of")];
+/// The parts of a format, each before those that it begins with.
+const FORMATS: [(&str, &str); 18] = [
+    ("YYYY", "%Y"),
+    ("YY", "%y"),
+    ("Month", "%B"),
+    ("Mon", "%b"),
+    ("MM", "%m"),
+    ("MI", "%M"),
+    ("MS", "%g"),
+    ("DDD", "%j"),
+    ("DD", "%d"),
+    ("Day", "%A"),
+    ("Dy", "%a"),
+    ("HH24", "%H"),
+    ("HH12", "%I"),
+    ("HH", "%I"),
+    ("SS", "%S"),
+    ("US", "%f"),
+    ("AM", "%p"),
+    ("PM", "%p"),
 ];
 
 /// A word, a sign or a text of a statement.
@@ -150,11 +175,13 @@ fn number(piece: &Piece) -> Option<usize> {
 /// The statement in DuckDB's dialect. `types`: those that the client gave its parameters.
 pub(crate) fn translated(sql: &str, types: &[u32]) -> String {
     let Some(pieces) = pieces(sql) else { return sql.to_owned() };
+    let formats = formats(&pieces);
     let mut text = String::with_capacity(sql.len());
     let mut copied = 0;
     let mut index = 0;
     while index < pieces.len() {
-        if let Some((count, replacement)) = replaced(sql, &pieces[index..], types) {
+        let format = formats.get(&index).map(|format| (1, format.clone()));
+        if let Some((count, replacement)) = format.or_else(|| replaced(sql, &pieces[index..], types)) {
             text.push_str(&sql[copied..pieces[index].start]);
             text.push_str(&replacement);
             index += count;
@@ -165,6 +192,39 @@ pub(crate) fn translated(sql: &str, types: &[u32]) -> String {
     }
     text.push_str(&sql[copied..]);
     text
+}
+
+/// What stands in the place of functions with a format, and of the format, by the number of the piece.
+fn formats(pieces: &[Piece]) -> HashMap<usize, String> {
+    let mut formats = HashMap::new();
+    for (index, piece) in pieces.iter().enumerate() {
+        let Some((_, ours)) = FORMATTED.iter().find(|(theirs, _)| piece.name().as_deref() == Some(*theirs)) else { continue };
+        let mut depth = 0;
+        let end = pieces[index + 1..].iter().position(|piece| {
+            depth += i32::from(piece.is(&Token::LParen)) - i32::from(piece.is(&Token::RParen));
+            depth <= 0
+        });
+        let Some(end) = end.map(|end| index + 1 + end).filter(|end| *end > index + 4) else { continue };
+        if let (Token::Comma, Token::SingleQuotedString(format)) = (&pieces[end - 2].token, &pieces[end - 1].token) {
+            formats.insert(index, (*ours).to_owned());
+            formats.insert(end - 1, format!("'{}'", in_our_format(format).replace('\'', "''")));
+        }
+    }
+    formats
+}
+
+fn in_our_format(mut format: &str) -> String {
+    let mut ours = String::new();
+    while let Some(letter) = format.chars().next() {
+        if let Some((theirs, part)) = FORMATS.iter().find(|(theirs, _)| format.starts_with(theirs)) {
+            ours.push_str(part);
+            format = &format[theirs.len()..];
+        } else {
+            ours.push_str(if letter == '%' { "%%" } else { &format[..letter.len_utf8()] });
+            format = &format[letter.len_utf8()..];
+        }
+    }
+    ours
 }
 
 /// How many pieces are replaced, and by what.
@@ -217,6 +277,9 @@ fn replaced(sql: &str, pieces: &[Piece], types: &[u32]) -> Option<(usize, String
             let view = name(2);
             (INFORMATION.contains(&view.as_str()) || view == "_pg_expandarray").then(|| (3, format!("information_schema_{view}")))
         }
+        // Words that are functions of the catalogue.
+        "CURRENT_TIMESTAMP" | "LOCALTIMESTAMP" if !is(1, &Token::LParen) => Some((1, "now()".to_owned())),
+        "CURRENT_DATE" => Some((1, "now()::DATE".to_owned())),
         // A word that is a function in DuckDB.
         "CURRENT_CATALOG" => Some((1, "current_database()".to_owned())),
         // Among values it is a row for each in PostgreSQL, and a list in DuckDB. psqlODBC asks so for the keys of tables.
@@ -264,6 +327,11 @@ mod tests {
             ("c.oid = c.x::regclass", "c.oid = c.x::regclass"),
             ("SELECT json_build_object('a', 1), json_agg", "SELECT json_object('a', 1), json_agg"),
             ("FROM information_schema.tables, information_schema.x", "FROM information_schema_tables, information_schema.x"),
+            (
+                "ts < TO_TIMESTAMP(concat('2025', ','), 'YYYY-MM-DD HH24:MI:SS.US') AND to_char(ts, f)",
+                "ts < pg_moment_of(concat('2025', ','), '%Y-%m-%d %H:%M:%S.%f') AND to_char(ts, f)",
+            ),
+            ("to_char(x, '100% Month') = to_timestamp(5)", "pg_text_of(x, '100%% %B') = to_timestamp(5)"),
             ("SELECT $1, $2", "SELECT CAST($1 AS INTEGER), $2"),
             ("SELECT '{\"a\": 1}'::json", "SELECT '{\"a\": 1}'::json"),
             ("x = ANY('{a,\"it''s\",NULL}'::text[])", "x = ANY(['a', 'it''s', NULL]::text[])"),
