@@ -65,8 +65,15 @@ pub(crate) fn answer_in_messages(
         engine.connection().execute_batch(&CATALOGUE)?;
     }
     let values = wire.parameters.iter().map(Parameter::value).collect::<Result<Vec<_>>>()?;
-    allowed::check(engine.connection(), sql, if values.is_empty() { Values::None } else { Values::Bound })?;
-    let (sql, max_rows) = if wire.is_description { (format!("SELECT * FROM (\n{sql}\n) LIMIT 0"), 0) } else { (sql.to_owned(), max_rows) };
+    let bound = if values.is_empty() { Values::None } else { Values::Bound };
+    allowed::check(engine.connection(), sql, bound)?;
+    let (sql, max_rows) = if wire.is_description {
+        let around = format!("SELECT * FROM (\n{sql}\n) LIMIT 0");
+        allowed::check(engine.connection(), &around, bound)?;
+        (around, 0)
+    } else {
+        (sql.to_owned(), max_rows)
+    };
     let mut count = 0;
     engine
         .stream(&Query::with_values(sql, values), Some(allowed), |given| {

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use pgwire::messages::{
     DecodeContext, PgWireBackendMessage as Message, PgWireFrontendMessage as Request, ProtocolVersion, SslNegotiationMetaMessage,
     copy::{CopyDone, CopyOutResponse},
@@ -31,6 +31,7 @@ use super::{
     Postgres, Running,
     answer::Wire,
     errors::Trouble,
+    messages::{copied, copy_data, gone, in_csv, request, whole_message},
     session::{Command, Session, command},
     text,
     types::{Column, Parameter},
@@ -53,8 +54,10 @@ const LARGEST_OF_STRANGER: usize = 10_000;
 const PIECE: usize = 64 << 10;
 /// A statement has no more rows than these: more are refused, for a result that lacks some looks as one that does not.
 const MOST_ROWS: usize = 1_000_000;
-/// A connection has no more statements, or cursors, at a time.
+/// A connection has no more statements, or cursors, at a time,
 const MOST_NAMES: usize = 1000;
+/// nor more bytes of them and of their values.
+const MOST_KEPT: usize = 8 << 20;
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
@@ -128,10 +131,6 @@ impl From<Trouble> for End {
 
 type Answered<T> = Result<T, End>;
 
-fn gone() -> io::Error {
-    io::ErrorKind::ConnectionReset.into()
-}
-
 /// Finds out what a client wants, lets it in if it may come in, and answers it.
 pub(super) async fn welcome(postgres: Arc<Postgres>, mut stream: TcpStream, peer: SocketAddr, has_room: bool) -> io::Result<()> {
     let until = tokio::time::Instant::now() + PATIENCE;
@@ -193,94 +192,6 @@ pub(super) async fn welcome(postgres: Arc<Postgres>, mut stream: TcpStream, peer
             connection.stream.shutdown().await
         }
         Err(End::Gone(error)) => Err(error),
-    }
-}
-
-/// The next message.
-async fn request(
-    stream: &mut (impl AsyncRead + Unpin + ?Sized),
-    input: &mut BytesMut,
-    context: &DecodeContext,
-    largest: usize,
-) -> io::Result<Request> {
-    loop {
-        if let Some(request) = decoded(input, context, largest)? {
-            return Ok(request);
-        }
-        if stream.read_buf(input).await? == 0 {
-            return Err(gone());
-        }
-    }
-}
-
-/// The message that the bytes begin with, once it is whole. It is cut out first: what is said of lengths within it must not reach beyond it.
-fn decoded(input: &mut BytesMut, context: &DecodeContext, largest: usize) -> io::Result<Option<Request>> {
-    let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
-    let before = usize::from(!context.awaiting_frontend_startup);
-    if input.len() < before + 4 {
-        return Ok(None);
-    }
-    let length = (&input[before..]).get_u32() as usize;
-    if !(4..=largest).contains(&length) {
-        return Err(invalid(format!("a message has {length} bytes; expected 4 to {largest}")));
-    }
-    if input.len() < before + length {
-        input.reserve(before + length - input.len());
-        return Ok(None);
-    }
-    let mut message = input.split_to(before + length);
-    let whole = message.clone();
-    let short = || invalid("a message is shorter than it says".to_owned());
-    // The decoder relies on it.
-    if !is_whole(&message, context.awaiting_frontend_startup) {
-        return Err(short());
-    }
-    match Request::decode(&mut message, context) {
-        Ok(Some(request)) => {
-            // That it is no request for a secret connection is said without taking it.
-            if matches!(request, Request::SslNegotiation(SslNegotiationMetaMessage::None)) {
-                let rest = std::mem::replace(input, whole);
-                input.unsplit(rest);
-            }
-            Ok(Some(request))
-        }
-        Ok(None) => Err(short()),
-        Err(error) => Err(invalid(error.to_string())),
-    }
-}
-
-/// Whether everything that a message says it has is within it.
-fn is_whole(message: &[u8], is_first: bool) -> bool {
-    if is_first {
-        // Requests to stop something have a number and a secret.
-        return message.len() >= 8 && (message[4..8] != 80_877_102_u32.to_be_bytes() || message.len() >= 16);
-    }
-    let mut rest = &message[5..];
-    let text = |rest: &mut &[u8]| rest.iter().position(|byte| *byte == 0).map(|end| rest.advance(end + 1)).is_some();
-    let many = |rest: &mut &[u8], size: usize| {
-        let count = usize::from(rest.try_get_u16().unwrap_or_default());
-        let has_all = rest.len() >= count * size;
-        rest.advance(rest.len().min(count * size));
-        has_all
-    };
-    match message[0] {
-        b'Q' | b'p' | b'f' => text(&mut rest),
-        b'P' => text(&mut rest) && text(&mut rest) && rest.len() >= 2 && many(&mut rest, 4),
-        b'D' | b'C' => rest.try_get_u8().is_ok() && text(&mut rest),
-        b'E' => text(&mut rest) && rest.len() >= 4,
-        b'B' => {
-            let has_names = text(&mut rest) && text(&mut rest) && rest.len() >= 2 && many(&mut rest, 2);
-            let Ok(count) = rest.try_get_u16() else { return false };
-            let value = |rest: &mut &[u8]| {
-                let Ok(length) = rest.try_get_i32() else { return false };
-                let length = usize::try_from(length).unwrap_or_default();
-                let has_all = rest.len() >= length;
-                rest.advance(rest.len().min(length));
-                has_all
-            };
-            has_names && (0..count).all(|_| value(&mut rest)) && rest.len() >= 2 && many(&mut rest, 2)
-        }
-        _ => true,
     }
 }
 
@@ -591,9 +502,7 @@ impl Connection {
         if !name.is_empty() && self.prepared.contains_key(&name) {
             return Err(Trouble::new("42P05", format!("prepared statement \"{name}\" already exists")).into());
         }
-        if self.prepared.len() >= MOST_NAMES {
-            return Err(Trouble::new("54000", format!("a connection has at most {MOST_NAMES} prepared statements; close some")).into());
-        }
+        self.has_room(sql.len())?;
         let prepared = if sql.is_empty() {
             None
         } else {
@@ -607,6 +516,20 @@ impl Connection {
         Ok(())
     }
 
+    /// Whether so many bytes more may be kept of a client's.
+    fn has_room(&self, more: usize) -> Result<(), Trouble> {
+        let statements: usize = self.prepared.values().flatten().map(|prepared| prepared.sql.len()).sum();
+        let values = self.portals.values().flatten().flat_map(|portal| portal.values.iter().flat_map(|value| &value.value));
+        let cursors: usize = self.portals.values().flatten().map(|portal| portal.prepared.sql.len()).sum();
+        let kept = statements + cursors + values.map(Vec::len).sum::<usize>() + more;
+        if self.prepared.len().max(self.portals.len()) >= MOST_NAMES || kept > MOST_KEPT {
+            let message =
+                format!("a connection keeps at most {MOST_NAMES} statements or cursors, and {MOST_KEPT} bytes of them; close some");
+            return Err(Trouble::new("54000", message));
+        }
+        Ok(())
+    }
+
     fn prepared(&self, name: &str) -> Result<Option<Arc<Prepared>>, Trouble> {
         let found = self.prepared.get(name).cloned();
         found.ok_or_else(|| Trouble::new("26000", format!("prepared statement \"{name}\" does not exist")))
@@ -615,9 +538,7 @@ impl Connection {
     fn bind(&mut self, bind: Bind) -> Answered<()> {
         let prepared = self.prepared(bind.statement_name.as_deref().unwrap_or_default())?;
         let name = bind.portal_name.unwrap_or_default();
-        if self.portals.len() >= MOST_NAMES {
-            return Err(Trouble::new("54000", format!("a connection has at most {MOST_NAMES} cursors; close some")).into());
-        }
+        self.has_room(bind.parameters.iter().flatten().map(Bytes::len).sum())?;
         let portal = match prepared {
             None => None,
             Some(prepared) => {
@@ -1027,9 +948,7 @@ impl Connection {
         if self.portals.contains_key(&name) {
             return Err(Trouble::new("42P03", format!("cursor \"{name}\" already exists")).into());
         }
-        if self.portals.len() >= MOST_NAMES {
-            return Err(Trouble::new("54000", format!("a connection has at most {MOST_NAMES} cursors; close some")).into());
-        }
+        self.has_room(query.len())?;
         let prepared = Arc::new(Prepared { sql: query, types, command: None });
         let formats = if is_binary { vec![1] } else { Vec::new() };
         let portal = Portal { prepared, values, formats, columns: Vec::new(), progress: Progress::Ready };
@@ -1063,54 +982,4 @@ fn shifted(end: End, text: &str, sql: &str) -> End {
         }
         gone => gone,
     }
-}
-
-/// The length of the message that the bytes begin with, once it is whole.
-fn whole_message(buffer: &BytesMut) -> Option<usize> {
-    let length = (buffer.get(1..5)?).get_u32() as usize + 1;
-    (buffer.len() >= length).then_some(length)
-}
-
-/// A row as a line of COPY.
-fn copied(row: &[u8], is_csv: bool, output: &mut BytesMut) {
-    let mut rest = &row[5..];
-    let mut line = String::new();
-    for index in 0..rest.get_u16() {
-        if index > 0 {
-            line.push(if is_csv { ',' } else { '\t' });
-        }
-        let Ok(length) = usize::try_from(rest.get_i32()) else {
-            line.push_str(if is_csv { "" } else { "\\N" });
-            continue;
-        };
-        let text = String::from_utf8_lossy(&rest[..length]);
-        rest.advance(length);
-        if is_csv {
-            line.push_str(&in_csv(&text));
-            continue;
-        }
-        for letter in text.chars() {
-            match letter {
-                '\\' => line.push_str("\\\\"),
-                '\t' => line.push_str("\\t"),
-                '\n' => line.push_str("\\n"),
-                '\r' => line.push_str("\\r"),
-                letter => line.push(letter),
-            }
-        }
-    }
-    line.push('\n');
-    copy_data(&line, output);
-}
-
-fn copy_data(line: &str, output: &mut BytesMut) {
-    output.put_u8(b'd');
-    output.put_u32(u32::try_from(line.len() + 4).unwrap_or_default());
-    output.put_slice(line.as_bytes());
-}
-
-/// A text that is empty is told from no value.
-fn in_csv(text: &str) -> String {
-    let is_plain = !text.is_empty() && text != "\\." && !text.contains([',', '"', '\n', '\r']);
-    if is_plain { text.to_owned() } else { format!("\"{}\"", text.replace('"', "\"\"")) }
 }

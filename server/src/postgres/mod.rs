@@ -4,6 +4,7 @@
 mod answer;
 mod connection;
 mod errors;
+mod messages;
 mod session;
 mod text;
 mod types;
