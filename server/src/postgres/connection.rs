@@ -1,31 +1,26 @@
-//! One connection: who it is, and then a message after the other, each with its answer.
+//! One connection of one who may come in: a message after the other, each with its answer.
 //!
 //! While a statement runs, the client is listened to as well: whoever leaves has its statement ended.
 
 use std::{
     collections::HashMap,
     io,
-    net::SocketAddr,
-    sync::{Arc, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
 use pgwire::messages::{
-    DecodeContext, PgWireBackendMessage as Message, PgWireFrontendMessage as Request, ProtocolVersion, SslNegotiationMetaMessage,
+    DecodeContext, PgWireBackendMessage as Message, PgWireFrontendMessage as Request,
     copy::{CopyDone, CopyOutResponse},
     data::{FieldDescription, NoData, ParameterDescription, RowDescription},
     extendedquery::{Bind, BindComplete, CloseComplete, Describe, Parse, ParseComplete, PortalSuspended, TARGET_TYPE_BYTE_STATEMENT},
     response::{CommandComplete, EmptyQueryResponse, ReadyForQuery, TransactionStatus},
-    startup::{Authentication, BackendKeyData, NegotiateProtocolVersion, ParameterStatus, SecretKey, Startup},
+    startup::ParameterStatus,
 };
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::{
     Postgres, Running,
@@ -37,19 +32,15 @@ use super::{
     types::{Column, Parameter},
 };
 use crate::{
-    auth::{Client, Role},
+    auth::Client,
     query::{self, LONGEST_STATEMENT, Sent},
     statement::{Form, Reply},
 };
 
-/// So long a client has to say who it is.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// So long it has to take what is sent to it.
+/// So long a client has to take what is sent to it, or to fetch more.
 const SILENCE: Duration = Duration::from_secs(60);
 /// Largest message.
 const LARGEST: usize = 1 << 20;
-/// Largest message of one who is not known yet.
-const LARGEST_OF_STRANGER: usize = 10_000;
 /// What is to be sent is sent as soon as there is so much of it.
 const PIECE: usize = 64 << 10;
 /// A statement has no more rows than these: more are refused, for a result that lacks some looks as one that does not.
@@ -59,7 +50,7 @@ const MOST_NAMES: usize = 1000;
 /// nor more bytes of them and of their values.
 const MOST_KEPT: usize = 8 << 20;
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
@@ -110,7 +101,7 @@ enum Style {
 }
 
 /// Why what was asked has no answer.
-enum End {
+pub(super) enum End {
     /// There is one, and it says what is wrong.
     Trouble(Trouble),
     /// The client has left, or cannot be understood.
@@ -129,71 +120,7 @@ impl From<Trouble> for End {
     }
 }
 
-type Answered<T> = Result<T, End>;
-
-/// Finds out what a client wants, lets it in if it may come in, and answers it.
-pub(super) async fn welcome(postgres: Arc<Postgres>, mut stream: TcpStream, peer: SocketAddr, has_room: bool) -> io::Result<()> {
-    let until = tokio::time::Instant::now() + PATIENCE;
-    let mut input = BytesMut::new();
-    let mut first = [0];
-    tokio::time::timeout_at(until, stream.peek(&mut first)).await.map_err(|_| gone())??;
-    let mut wants_tls = first == [0x16];
-    while !wants_tls {
-        let context = DecodeContext::default();
-        let asked = tokio::time::timeout_at(until, request(&mut stream, &mut input, &context, LARGEST_OF_STRANGER)).await;
-        match asked.map_err(|_| gone())?? {
-            Request::SslNegotiation(SslNegotiationMetaMessage::PostgresSsl(_)) => {
-                wants_tls = postgres.tls.is_some();
-                stream.write_all(if wants_tls { b"S" } else { b"N" }).await?;
-                // What was sent before it was secret could be anybody's.
-                if wants_tls && !input.is_empty() {
-                    return Ok(());
-                }
-            }
-            Request::SslNegotiation(SslNegotiationMetaMessage::PostgresGss(_)) => stream.write_all(b"N").await?,
-            _ => break,
-        }
-    }
-    let stream: Box<dyn Stream> = match &postgres.tls {
-        Some(tls) if wants_tls => Box::new(tokio::time::timeout_at(until, tls.accept(stream)).await.map_err(|_| gone())??),
-        _ if wants_tls => return Ok(()),
-        _ => Box::new(stream),
-    };
-    let mut connection = Connection {
-        client: Client { name: peer.ip().to_string(), role: Role::Read },
-        session: Session::new(),
-        running: Arc::default(),
-        number: 0,
-        stream,
-        input,
-        output: BytesMut::new(),
-        prepared: HashMap::new(),
-        portals: HashMap::new(),
-        postgres,
-    };
-    let admitted = tokio::time::timeout_at(until, connection.admit(peer, wants_tls, has_room)).await;
-    let outcome = match admitted {
-        Ok(Ok(true)) => connection.serve().await,
-        Ok(Ok(false)) | Err(_) => Ok(()),
-        Ok(Err(end)) => Err(end),
-    };
-    connection.postgres.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&connection.number);
-    match outcome {
-        Ok(()) => connection.stream.shutdown().await,
-        Err(End::Trouble(trouble)) => {
-            tracing::info!(
-                client = connection.client.name,
-                code = trouble.code,
-                detail = trouble.message,
-                "a connection was refused or ended"
-            );
-            connection.say(Message::ErrorResponse(trouble.info().into()));
-            connection.send().await?;
-            connection.stream.shutdown().await
-        }
-        Err(End::Gone(error)) => Err(error),
-    }
-}
+pub(super) type Answered<T> = Result<T, End>;
 
 /// Waits for something, and listens to the client meanwhile.
 async fn watched<T>(
@@ -218,26 +145,41 @@ async fn watched<T>(
     }
 }
 
-struct Connection {
-    postgres: Arc<Postgres>,
-    client: Client,
-    session: Session,
-    running: Arc<Running>,
-    number: i32,
-    stream: Box<dyn Stream>,
-    input: BytesMut,
-    output: BytesMut,
+pub(super) struct Connection {
+    pub(super) postgres: Arc<Postgres>,
+    pub(super) client: Client,
+    pub(super) session: Session,
+    pub(super) running: Arc<Running>,
+    pub(super) number: i32,
+    pub(super) stream: Box<dyn Stream>,
+    pub(super) input: BytesMut,
+    pub(super) output: BytesMut,
     prepared: HashMap<String, Option<Arc<Prepared>>>,
     portals: HashMap<String, Option<Portal>>,
 }
 
 impl Connection {
-    fn say(&mut self, message: Message) {
+    pub(super) fn new(postgres: Arc<Postgres>, stream: Box<dyn Stream>, input: BytesMut, client: Client) -> Connection {
+        Connection {
+            client,
+            session: Session::new(),
+            running: Arc::default(),
+            number: 0,
+            stream,
+            input,
+            output: BytesMut::new(),
+            prepared: HashMap::new(),
+            portals: HashMap::new(),
+            postgres,
+        }
+    }
+
+    pub(super) fn say(&mut self, message: Message) {
         // Only a message that is too large has no place, and none here is.
         let _ = message.encode(&mut self.output);
     }
 
-    async fn send(&mut self) -> io::Result<()> {
+    pub(super) async fn send(&mut self) -> io::Result<()> {
         let sent = tokio::time::timeout(SILENCE, async {
             self.stream.write_all_buf(&mut self.output).await?;
             self.stream.flush().await
@@ -245,116 +187,12 @@ impl Connection {
         sent.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
     }
 
-    /// Whether it may come in; it has left where it may not but nothing is wrong.
-    async fn admit(&mut self, peer: SocketAddr, is_secure: bool, has_room: bool) -> Answered<bool> {
-        let mut context = DecodeContext::default();
-        context.awaiting_frontend_ssl = false;
-        let startup = match request(&mut self.stream, &mut self.input, &context, LARGEST_OF_STRANGER).await {
-            Ok(Request::CancelRequest(cancel)) => {
-                self.postgres.cancel(cancel.pid, &cancel.secret_key.to_bytes());
-                return Ok(false);
-            }
-            Ok(Request::Startup(startup)) => startup,
-            Ok(_) => return Err(Trouble::fatal("08P01", "expected a startup message").into()),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(Trouble::fatal("08P01", error.to_string()).into()),
-            Err(error) => return Err(error.into()),
-        };
-        if !has_room {
-            return Err(Trouble::fatal("53300", "sorry, too many clients already").with_hint("--max-connections says how many.").into());
-        }
-        let version = self.negotiate(&startup);
-        context.awaiting_frontend_startup = false;
-        context.protocol_version = version;
-        self.client = self.known(peer, is_secure, &context).await?;
-        self.client.needs(Role::Read).map_err(|problem| Trouble::fatal("42501", problem.detail))?;
-        self.begin_session(&startup)?;
-        self.say(Message::Authentication(Authentication::Ok));
-        let reported: Vec<_> = self.session.reported().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        for (name, value) in reported {
-            self.say(Message::ParameterStatus(ParameterStatus::new(name, value)));
-        }
-        let (number, random) = (Uuid::new_v4().as_u128(), Uuid::new_v4());
-        self.number = (number & 0x7fff_ffff) as i32;
-        let secret = match version {
-            ProtocolVersion::PROTOCOL3_0 => SecretKey::I32((number >> 32) as i32),
-            _ => SecretKey::Bytes(Bytes::copy_from_slice(random.as_bytes())),
-        };
-        let mine = (secret.to_bytes(), Arc::clone(&self.running));
-        self.postgres.sessions.lock().unwrap_or_else(PoisonError::into_inner).insert(self.number, mine);
-        self.say(Message::BackendKeyData(BackendKeyData::new(self.number, secret)));
-        self.ready();
-        self.send().await?;
-        Ok(true)
-    }
-
-    /// The settings that a client begins with: by their names, or in `options` as `-c name=value`.
-    fn begin_session(&mut self, startup: &Startup) -> Result<(), Trouble> {
-        let options = startup.parameters.get("options").map_or("", String::as_str).replace(" -c ", " -c").replace("-c ", "-c");
-        let options = options.split_whitespace().filter_map(|option| {
-            let (name, value) = option.strip_prefix("-c").or(option.strip_prefix("--"))?.split_once('=')?;
-            Some((name.to_owned(), value.to_owned()))
-        });
-        let named = startup.parameters.iter().map(|(name, value)| (name.clone(), value.clone()));
-        for (name, value) in named.chain(options).filter(|(name, _)| !["user", "database", "options"].contains(&name.as_str())) {
-            match self.session.set(&name, Some(&value)) {
-                // What there is not was of no use before either.
-                Ok(_) | Err(Trouble { code: "42704", .. }) => {}
-                Err(trouble) => return Err(Trouble { is_fatal: true, ..trouble }),
-            }
-        }
-        Ok(())
-    }
-
-    /// Agrees on the version of the protocol.
-    fn negotiate(&mut self, startup: &Startup) -> ProtocolVersion {
-        let asked = ProtocolVersion::from_version_number(startup.protocol_number_major, startup.protocol_number_minor);
-        let version = match asked {
-            Some(version) => version,
-            None if startup.protocol_number_minor > 2 => ProtocolVersion::PROTOCOL3_2,
-            None => ProtocolVersion::PROTOCOL3_0,
-        };
-        let unknown: Vec<String> = startup.parameters.keys().filter(|name| name.starts_with("_pq_.")).cloned().collect();
-        if asked.is_none() || !unknown.is_empty() {
-            let (major, minor) = version.version_number();
-            let newest = i32::from(major) << 16 | i32::from(minor);
-            self.say(Message::NegotiateProtocolVersion(NegotiateProtocolVersion::new(newest, unknown)));
-        }
-        version
-    }
-
-    /// Who it is, by its key.
-    async fn known(&mut self, peer: SocketAddr, is_secure: bool, context: &DecodeContext) -> Answered<Client> {
-        let name = peer.ip().to_string();
-        if self.postgres.app.keys.are_none() {
-            return Ok(Client { name, role: Role::Admin });
-        }
-        if !Postgres::may_tell_key(is_secure, peer.ip()) {
-            let trouble = Trouble::fatal("28000", "a key is only taken over TLS here, so that nobody else reads it");
-            return Err(trouble.with_hint("Connect with sslmode=require, or verify-full.").into());
-        }
-        self.say(Message::Authentication(Authentication::CleartextPassword));
-        self.send().await?;
-        let given = match request(&mut self.stream, &mut self.input, context, LARGEST_OF_STRANGER).await? {
-            Request::PasswordMessageFamily(given) => given.into_password().map_err(|error| Trouble::fatal("08P01", error.to_string()))?,
-            _ => return Err(Trouble::fatal("08P01", "expected a password").into()),
-        };
-        // Wrong keys count as well, so that nobody can try many.
-        match self.postgres.app.keys.find(&given.password) {
-            Some(client) => Ok(client),
-            None => {
-                self.postgres.app.limits.check(&name).map_err(|problem| Trouble { is_fatal: true, ..problem.into() })?;
-                let trouble = Trouble::fatal("28P01", "the password is none of this server's keys");
-                Err(trouble.with_hint("The password is a key as 'scanner key add NAME' prints it; the user's name may be any.").into())
-            }
-        }
-    }
-
-    fn ready(&mut self) {
+    pub(super) fn ready(&mut self) {
         self.say(Message::ReadyForQuery(ReadyForQuery::new(self.session.status)));
     }
 
     /// Answers one message after the other, until the client leaves or the server ends.
-    async fn serve(&mut self) -> Answered<()> {
+    pub(super) async fn serve(&mut self) -> Answered<()> {
         let mut context = DecodeContext::default();
         (context.awaiting_frontend_ssl, context.awaiting_frontend_startup) = (false, false);
         // After a mistake, what comes is left aside until the client says that it knows.
@@ -475,7 +313,7 @@ impl Connection {
             let command = command(sql)?;
             self.may_go_on(command.as_ref())?;
             match command {
-                Some(command) => self.command(command, Style::Rows, true).await?,
+                Some(command) => self.command(command, true).await?,
                 None => {
                     let statement = self.start(sql, &[], Vec::new(), Vec::new()).await.map_err(|end| shifted(end, text, sql))?;
                     self.describe_rows(&statement.columns, &[]);
@@ -675,7 +513,7 @@ impl Connection {
             self.portals.insert(name, Some(portal));
             return match command {
                 Command::Declare { name, is_binary, query } => self.declare(name, is_binary, query, types, values),
-                command => self.command(command, Style::Rows, false).await,
+                command => self.command(command, false).await,
             };
         }
         let most = usize::try_from(max_rows).ok().filter(|most| *most > 0);
@@ -846,7 +684,7 @@ impl Connection {
     }
 
     /// What is done without the database. `is_simple`: whether rows are described here.
-    async fn command(&mut self, command: Command, style: Style, is_simple: bool) -> Answered<()> {
+    async fn command(&mut self, command: Command, is_simple: bool) -> Answered<()> {
         match command {
             Command::Begin(tag) => {
                 self.session.status = TransactionStatus::Transaction;
@@ -931,7 +769,7 @@ impl Connection {
                 let Some(mut portal) = self.portal(&name)? else {
                     return Err(Trouble::new("34000", format!("cursor \"{name}\" does not exist")).into());
                 };
-                let (rows, _) = self.fetch(&mut portal, count, if is_move { Style::Nothing } else { style }).await?;
+                let (rows, _) = self.fetch(&mut portal, count, if is_move { Style::Nothing } else { Style::Rows }).await?;
                 self.portals.insert(name, Some(portal));
                 self.complete(format!("{} {rows}", if is_move { "MOVE" } else { "FETCH" }));
             }

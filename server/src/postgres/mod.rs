@@ -6,6 +6,7 @@ mod connection;
 mod errors;
 mod messages;
 mod session;
+mod startup;
 mod text;
 mod types;
 
@@ -134,7 +135,7 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, tls: Option<TlsA
         let postgres = Arc::clone(&postgres);
         tokio::spawn(async move {
             // A client that breaks off is nobody's mistake.
-            let _ = connection::welcome(postgres, stream, peer, has_room).await;
+            let _ = startup::welcome(postgres, stream, peer, has_room).await;
             drop(permit);
         });
     }
