@@ -284,6 +284,8 @@ def test_what_is_wrong_has_a_code_and_a_place(connection):
         assert error.sqlstate == code, f"{sql}: {error.sqlstate} {error}"
         assert error.diag.statement_position == (position and str(position)), f"{sql}: {error.diag.statement_position}"
     assert "ingest" in refused(connection.execute, "COPY bars FROM STDIN").diag.message_hint
+    error = refused(connection.execute, "SELECT nothing FROM bars")
+    assert "\n" not in error.diag.message_primary and error.diag.message_detail.startswith("Candidate bindings")
 
 
 def test_a_transaction_that_failed_says_so_until_it_ends(listener):

@@ -21,7 +21,8 @@ CREATE TEMP VIEW pg_type AS
 SELECT t.oid::BIGINT AS oid, t.typname, 11::BIGINT AS typnamespace, 10::BIGINT AS typowner, t.typlen::SMALLINT AS typlen, t.typlen IN (1, 2, 4, 8) AS typbyval,
   t.typtype, t.typcategory, t.typname IN ('text', 'bool', 'float8', 'timestamptz', 'interval') AS typispreferred, true AS typisdefined, ',' AS typdelim,
   0::BIGINT AS typrelid, t.typelem::BIGINT AS typelem, t.typarray::BIGINT AS typarray,
-  CASE WHEN t.typcategory = 'A' THEN 'array_in' ELSE t.typname || 'in' END AS typinput, NULL::VARCHAR AS typoutput, NULL::VARCHAR AS typreceive,
+  CASE WHEN t.typcategory = 'A' THEN 'array_in' ELSE t.typname || 'in' END AS typinput, NULL::VARCHAR AS typoutput,
+  CASE WHEN t.typcategory = 'A' THEN 2400 ELSE 0 END::BIGINT AS typreceive,
   0::BIGINT AS typsubscript, false AS typnotnull, 0::BIGINT AS typbasetype, -1 AS typtypmod, 0 AS typndims, 0::BIGINT AS typcollation,
   NULL::VARCHAR AS typdefault, NULL::VARCHAR[] AS typacl, 'i' AS typalign, 'p' AS typstorage, t.format
 FROM (
@@ -76,7 +77,8 @@ FROM (
   UNION ALL VALUES (11, 'pg_catalog'), (13000, 'information_schema')
 ) AS n (oid, nspname);
 
-CREATE TEMP MACRO pg_namespace_of(space) AS CASE space WHEN 'main' THEN 2200 ELSE pg_oid_of('schema', '', space) END::BIGINT;
+CREATE TEMP MACRO pg_namespace_of(space) AS
+  CASE space WHEN 'main' THEN 2200 WHEN 'pg_catalog' THEN 11 WHEN 'information_schema' THEN 13000 ELSE pg_oid_of('schema', '', space) END::BIGINT;
 
 CREATE TEMP VIEW pg_class AS
 SELECT pg_oid_of('relation', r.schema_name, r.relname) AS oid, r.relname, pg_namespace_of(r.schema_name) AS relnamespace, 0::BIGINT AS reltype,
@@ -110,9 +112,9 @@ SELECT pg_oid_of('default', c.schema_name, c.table_name || '.' || c.column_name)
 FROM duckdb_columns() AS c
 WHERE c.database_name = current_database() AND NOT c.internal AND c.column_default IS NOT NULL;
 
--- Stockscan's functions, and the macros of the database; DuckDB's own are too many to be looked through.
+-- Stockscan's functions, and the macros of the database; DuckDB's own are too many to be looked through. By array_recv, Npgsql knows arrays.
 CREATE TEMP VIEW pg_proc AS
-SELECT pg_oid_of('function', f.schema_name, f.function_name) AS oid, f.function_name AS proname,
+SELECT CASE f.function_name WHEN 'array_recv' THEN 2400 ELSE pg_oid_of('function', f.schema_name, f.function_name) END::BIGINT AS oid, f.function_name AS proname,
   CASE WHEN f.internal THEN 2200 ELSE pg_namespace_of(f.schema_name) END::BIGINT AS pronamespace, 10::BIGINT AS proowner, 14::BIGINT AS prolang,
   1::REAL AS procost, 1000::REAL AS prorows, 0::BIGINT AS provariadic, 0::BIGINT AS prosupport,
   CASE WHEN f.function_type = 'aggregate' THEN 'a' ELSE 'f' END AS prokind, false AS prosecdef, false AS proleakproof, false AS proisstrict,
@@ -128,6 +130,7 @@ FROM (
   WHERE d.database_name IN (current_database(), 'system')
     AND (NOT d.internal OR list_has_any(d.categories, ['backtests', 'blocks', 'catalogue', 'indicators', 'market', 'outcomes', 'scanners', 'statistics']))
   GROUP BY d.function_name
+  UNION ALL VALUES ('pg_catalog', 'array_recv', 'scalar', false, []::VARCHAR[], NULL)
 ) AS f;
 
 CREATE TEMP VIEW pg_description AS
@@ -164,6 +167,12 @@ SELECT 1663::BIGINT AS oid, 'pg_default' AS spcname, 10::BIGINT AS spcowner, NUL
 CREATE TEMP VIEW pg_collation AS
 SELECT 950::BIGINT AS oid, 'C' AS collname, 11::BIGINT AS collnamespace, 10::BIGINT AS collowner, 'c' AS collprovider, true AS collisdeterministic,
   -1 AS collencoding, 'C' AS collcollate, 'C' AS collctype, NULL::VARCHAR AS colliculocale, NULL::VARCHAR AS collversion;
+CREATE TEMP VIEW pg_stat_user_tables AS
+SELECT c.oid AS relid, n.nspname AS schemaname, c.relname, c.reltuples::BIGINT AS n_live_tup, 0::BIGINT AS n_dead_tup
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.relkind = 'r';
+CREATE TEMP MACRO pg_get_keywords() AS TABLE
+  SELECT k.keyword_name AS word, k.keyword_category[1] AS catcode, k.keyword_category AS catdesc FROM duckdb_keywords() AS k;
+
 -- What there is none of.
 CREATE TEMP VIEW pg_index AS
 SELECT 0::BIGINT AS indexrelid, 0::BIGINT AS indrelid, 0::SMALLINT AS indnatts, 0::SMALLINT AS indnkeyatts, false AS indisunique, false AS indnullsnotdistinct,
@@ -234,6 +243,7 @@ CREATE TEMP MACRO current_setting(wanted, if_missing := false) AS coalesce(
 CREATE TEMP MACRO set_config(wanted, given, is_local) AS given;
 CREATE TEMP MACRO current_schema() AS 'main';
 CREATE TEMP MACRO current_schemas(with_implicit) AS CASE WHEN with_implicit THEN ['pg_catalog', 'main'] ELSE ['main'] END;
+CREATE TEMP MACRO string_to_array(given, delimiter) AS string_split(given, delimiter);
 CREATE TEMP MACRO array_lower(items, dimension) AS CASE WHEN len(items) > 0 THEN 1 END;
 CREATE TEMP MACRO array_upper(items, dimension) AS nullif(len(items), 0);
 CREATE TEMP MACRO pg_rows_of_series(first, last) AS unnest(range(first, last + 1));
@@ -317,6 +327,9 @@ CREATE TEMP VIEW information_schema_schemata AS
 SELECT current_database() AS catalog_name, n.nspname AS schema_name, 'stockscan' AS schema_owner, NULL::VARCHAR AS default_character_set_catalog,
   NULL::VARCHAR AS default_character_set_schema, NULL::VARCHAR AS default_character_set_name, NULL::VARCHAR AS sql_path
 FROM pg_namespace AS n;
+CREATE TEMP VIEW information_schema_character_sets AS
+SELECT NULL::VARCHAR AS character_set_catalog, NULL::VARCHAR AS character_set_schema, 'UTF8' AS character_set_name, 'UCS' AS character_repertoire,
+  'UTF8' AS form_of_use, current_database() AS default_collate_catalog, 'pg_catalog' AS default_collate_schema, 'C' AS default_collate_name;
 CREATE TEMP VIEW information_schema_tables AS
 SELECT current_database() AS table_catalog, n.nspname AS table_schema, c.relname AS table_name, CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'BASE TABLE' END AS table_type,
   NULL::VARCHAR AS self_referencing_column_name, NULL::VARCHAR AS reference_generation, NULL::VARCHAR AS user_defined_type_catalog,

@@ -14,6 +14,8 @@ pub(crate) struct Trouble {
     pub(crate) code: &'static str,
     /// What was given, and what was expected.
     pub(crate) message: String,
+    /// More of it, such as what there is instead.
+    pub(crate) detail: Option<String>,
     /// What to do.
     pub(crate) hint: Option<String>,
     /// The letter of the statement that is meant, counted from 1.
@@ -24,7 +26,7 @@ pub(crate) struct Trouble {
 
 impl Trouble {
     pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Trouble {
-        Trouble { is_fatal: false, code, message: message.into(), hint: None, position: None, for_the_log: None }
+        Trouble { is_fatal: false, code, message: message.into(), detail: None, hint: None, position: None, for_the_log: None }
     }
 
     pub(crate) fn fatal(code: &'static str, message: impl Into<String>) -> Trouble {
@@ -40,7 +42,10 @@ impl Trouble {
         match why {
             Failure::Statement => {
                 let position = position(&message, sql);
-                Trouble { position, ..Trouble::new(code_of(&message), message) }
+                let code = code_of(&message);
+                let (message, detail) = message.split_once('\n').map_or((&*message, None), |(first, rest)| (first, Some(rest.trim())));
+                let detail = detail.filter(|detail| !detail.is_empty()).map(str::to_owned);
+                Trouble { position, detail, ..Trouble::new(code, message) }
             }
             Failure::Memory => Trouble::new("53200", "out of memory: the statement takes more than is allowed").with_hint("Ask for less."),
             Failure::Time => Trouble::new("57014", format!("canceling statement due to statement timeout: it has {seconds} s"))
@@ -55,6 +60,7 @@ impl Trouble {
         let severity = if self.is_fatal { "FATAL" } else { "ERROR" };
         let mut info = ErrorInfo::new(severity.to_owned(), self.code.to_owned(), self.message.clone());
         info.severity_nonlocalized = Some(severity.to_owned());
+        info.detail.clone_from(&self.detail);
         info.hint.clone_from(&self.hint);
         info.position = self.position.map(|position| position.to_string());
         info

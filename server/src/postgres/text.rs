@@ -13,8 +13,17 @@ use sqlparser::{
 use super::types::{TEXTS, array_of, cast_of, from_array_text, is_array, named};
 
 /// The views of the schema `information_schema` that have PostgreSQL's names for types.
-const INFORMATION: [&str; 8] =
-    ["columns", "key_column_usage", "referential_constraints", "routines", "schemata", "table_constraints", "tables", "views"];
+const INFORMATION: [&str; 9] = [
+    "character_sets",
+    "columns",
+    "key_column_usage",
+    "referential_constraints",
+    "routines",
+    "schemata",
+    "table_constraints",
+    "tables",
+    "views",
+];
 /// Types that are numbers of things, for which PostgreSQL also takes their names.
 const NAMED: [&str; 3] = ["regclass", "regtype", "regnamespace"];
 
@@ -277,13 +286,21 @@ fn replaced(sql: &str, pieces: &[Piece], types: &[u32]) -> Option<(usize, String
             let view = name(2);
             (INFORMATION.contains(&view.as_str()) || view == "_pg_expandarray").then(|| (3, format!("information_schema_{view}")))
         }
+        "FORMAT" if is(1, &Token::LParen) => match &pieces.get(2)?.token {
+            // DuckDB's has braces.
+            Token::SingleQuotedString(form) if form.contains('%') && !form.contains('{') => {
+                let form = form.replace("%I", "%s").replace("%L", "%s").replace('\'', "''");
+                Some((3, format!("printf('{form}'")))
+            }
+            _ => None,
+        },
         // Words that are functions of the catalogue.
         "CURRENT_TIMESTAMP" | "LOCALTIMESTAMP" if !is(1, &Token::LParen) => Some((1, "now()".to_owned())),
         "CURRENT_DATE" => Some((1, "now()::DATE".to_owned())),
         // A word that is a function in DuckDB.
         "CURRENT_CATALOG" => Some((1, "current_database()".to_owned())),
         // Among values it is a row for each in PostgreSQL, and a list in DuckDB. psqlODBC asks so for the keys of tables.
-        "GENERATE_SERIES" if name(2) == "array_lower" => Some((1, "pg_rows_of_series".to_owned())),
+        "GENERATE_SERIES" if name(2) == "array_lower" && name(4) == "conkey" => Some((1, "pg_rows_of_series".to_owned())),
         _ if is(1, &Token::LParen) => RENAMED.iter().find(|(theirs, _)| *theirs == name(0)).map(|(_, ours)| (1, (*ours).to_owned())),
         _ => None,
     }
@@ -333,6 +350,7 @@ mod tests {
             ),
             ("to_char(x, '100% Month') = to_timestamp(5)", "pg_text_of(x, '100%% %B') = to_timestamp(5)"),
             ("SELECT $1, $2", "SELECT CAST($1 AS INTEGER), $2"),
+            ("SELECT format('%I.%s', a, b), format('{}', c)", "SELECT printf('%s.%s', a, b), format('{}', c)"),
             ("SELECT '{\"a\": 1}'::json", "SELECT '{\"a\": 1}'::json"),
             ("x = ANY('{a,\"it''s\",NULL}'::text[])", "x = ANY(['a', 'it''s', NULL]::text[])"),
         ] {
