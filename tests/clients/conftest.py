@@ -42,12 +42,12 @@ class Project:
 
     folder: Path
 
-    def run(self, *command, expected=0) -> str:
+    def run(self, *command, expected=0, output="stdout") -> str:
         """Runs a program in the folder, with a home of its own, and returns what it prints."""
         environment = os.environ | {"HOME": str(self.folder), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "NO_COLOR": "1"}
         done = subprocess.run([str(word) for word in command], cwd=self.folder, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == expected, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
-        return done.stdout
+        return getattr(done, output)
 
     def python(self, *arguments, **options) -> str:
         return self.run(sys.executable, *arguments, **options)
@@ -80,7 +80,7 @@ def project(stockscan, market, tmp_path):
     def make(page: str) -> Project:
         own = shutil.copy(market, tmp_path / "market.duckdb")
         text = (ROOT / "docs/clients" / f"{page}.md").read_text()
-        files = re.findall(r"^```\w+\n((?:#|--|//) ([\w./-]+\.\w+)\n.*?)^```", text, re.MULTILINE | re.DOTALL)
+        files = re.findall(r"^```\w+\n((?:#|--|//) ([\w./-]*\.\w+)\n.*?)^```", text, re.MULTILINE | re.DOTALL)
         assert files, f"{page}.md shows no files"
         for content, name in files:
             (tmp_path / name).parent.mkdir(exist_ok=True)
