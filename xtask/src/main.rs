@@ -14,7 +14,7 @@ use run::{Outcome, cargo, root, step};
 const HELP: &str = "\
 cargo xtask demo        build everything, make a market, run a scan on it, say what to try next
 cargo xtask test        all tests: Rust, SQL files, the command, the Python client with the loaded extension, the dashboard in a browser
-cargo xtask extension   build dist/stockscan.duckdb_extension for this platform
+cargo xtask extension   build dist/stockscan.duckdb_extension, and the one for DuckDB 1.5 in dist/v1, for this platform
 cargo xtask dashboard   build web/dist, the files of the dashboard, which are committed
 cargo xtask bench       benchmarks; they check their answers and print ratios
 cargo xtask lint        format and clippy, warnings are errors";
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         Some("demo") => demo(),
         Some("test") => test(),
         Some("dashboard") => dashboard::build(),
-        Some("extension") => extension::build().map(|_| ()),
+        Some("extension") => extension::KINDS.iter().try_for_each(|kind| extension::build(kind).map(|_| ())),
         Some("bench") => bench(rest),
         Some("lint") => lint(),
         None | Some("help" | "--help" | "-h") => {
@@ -60,8 +60,10 @@ fn test() -> Outcome {
     // First, so that a machine without what they need learns it before the long build.
     let python = clients::python()?;
     clients::python_1_5()?;
-    step("The loadable extension");
-    extension::build()?;
+    step("The loadable extensions");
+    for kind in &extension::KINDS {
+        extension::build(kind)?;
+    }
     step("Rust tests: the engine, every SQL file, the properties of every scanner, the command, the README");
     cargo(&["test", "--workspace", "--no-fail-fast"])?;
     step("The same SQL files, and an independent breakout, through the Python client with the loaded extension");
@@ -72,7 +74,7 @@ fn test() -> Outcome {
 
 fn bench(arguments: &[String]) -> Outcome {
     let python = clients::python()?;
-    let extension = extension::build()?;
+    let extension = extension::build(&extension::CURRENT)?;
     cargo(&["build", "--package", "scanner"])?;
     // With the whole workspace's features: with others, DuckDB would be compiled for this alone.
     cargo(&["build", "--workspace", "--example", "bare_loop"])?;
