@@ -28,7 +28,7 @@ class Stockscan:
         """What a page says, with the real paths, and with the names that this DuckDB has for scanners."""
         text = text.replace("/path/to/stockscan.duckdb_extension", str(self.extension)).replace("/path/to/market.duckdb", str(market))
         assert "/path/to/" not in text, text
-        return re.sub(r"\b(?<!\.)(?=(scan_\w+|demo_bars|outcomes|sessions)\()", self.prefix, text)
+        return re.sub(r"\b(?<!\.)(?=(scan_\w+|demo_bars|outcomes|sessions|backtest\w*)\()", self.prefix, text)
 
     def connect(self, path=":memory:") -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(path, config={"allow_unsigned_extensions": "true"})
