@@ -6,6 +6,9 @@ use crate::run::{Outcome, command, root, step, target_directory};
 
 const DUCKDB_VERSION: &str = include_str!("../../extension/duckdb-version").trim_ascii();
 
+const FIELD: usize = 32;
+pub(crate) const SIGNATURE: usize = 256;
+
 /// Builds `dist/stockscan.duckdb_extension` and returns its path.
 pub(crate) fn build() -> Outcome<PathBuf> {
     // A folder of its own: the loadable build and the one linked into the engine need different features of the same crates.
@@ -17,7 +20,7 @@ pub(crate) fn build() -> Outcome<PathBuf> {
         .run()?;
     let library = target.join("debug").join(format!("{}stockscan{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX));
     let mut content = fs::read(&library).map_err(|error| format!("{}: {error}", library.display()))?;
-    content.extend_from_slice(&footer(platform()?));
+    content.extend_from_slice(&footer(&platform()?));
 
     let folder = root().join("dist");
     let path = folder.join("stockscan.duckdb_extension");
@@ -32,21 +35,28 @@ pub(crate) fn build() -> Outcome<PathBuf> {
     Ok(path)
 }
 
-fn platform() -> Outcome<&'static str> {
-    match (std::env::consts::OS, std::env::consts::ARCH) {
-        ("linux", "x86_64") => Ok("linux_amd64"),
-        ("linux", "aarch64") => Ok("linux_arm64"),
-        ("macos", "x86_64") => Ok("osx_amd64"),
-        ("macos", "aarch64") => Ok("osx_arm64"),
-        ("windows", "x86_64") => Ok("windows_amd64"),
-        (system, processor) => Err(format!("DuckDB has no platform name for {system} on {processor}")),
-    }
+/// DuckDB's name of this platform, as its `PRAGMA platform` answers. The C library is a part of it: files for one are refused by the other.
+pub(crate) fn platform() -> Outcome<String> {
+    let system = match std::env::consts::OS {
+        "macos" => "osx",
+        system @ ("linux" | "windows" | "freebsd") => system,
+        system => return Err(format!("DuckDB has no platform name for {system}")),
+    };
+    let processor = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        processor => return Err(format!("DuckDB has no platform name for {processor}")),
+    };
+    let library = match system {
+        "linux" if cfg!(target_env = "musl") => "_musl",
+        "windows" if cfg!(target_env = "gnu") => "_mingw",
+        _ => "",
+    };
+    Ok(format!("{system}_{processor}{library}"))
 }
 
 /// A WebAssembly custom section named `duckdb_signature`: eight fields of 32 bytes, last one first, then room for a signature.
 fn footer(platform: &str) -> Vec<u8> {
-    const FIELD: usize = 32;
-    const SIGNATURE: usize = 256;
     let mut footer = vec![0x00, 0x93, 0x04, 0x10];
     footer.extend_from_slice(b"duckdb_signature");
     footer.extend_from_slice(&[0x80, 0x04]);
@@ -58,4 +68,28 @@ fn footer(platform: &str) -> Vec<u8> {
     }
     footer.resize(footer.len() + SIGNATURE, 0);
     footer
+}
+
+/// What an extension file says of itself at its end.
+pub(crate) struct Footer {
+    pub(crate) platform: String,
+    /// The DuckDB that it was built for; for the stable interface, the first version of that interface that has what it needs.
+    pub(crate) duckdb: String,
+    /// The extension's own version.
+    pub(crate) version: String,
+    /// The interface to DuckDB that it uses: `C_STRUCT` (stable), `C_STRUCT_UNSTABLE` or `CPP`.
+    pub(crate) interface: String,
+}
+
+impl Footer {
+    /// Reads the footer of a file; none if it has none.
+    pub(crate) fn read(content: &[u8]) -> Option<Self> {
+        let fields = content.get(content.len().checked_sub(8 * FIELD + SIGNATURE)?..)?;
+        // The first field is the last one of the eight.
+        let field = |number: usize| {
+            let bytes = &fields[(7 - number) * FIELD..(8 - number) * FIELD];
+            String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
+        };
+        (field(0) == "4").then(|| Self { platform: field(1), duckdb: field(2), version: field(3), interface: field(4) })
+    }
 }

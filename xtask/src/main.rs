@@ -1,8 +1,10 @@
-//! `cargo xtask …`: what a contributor or a first-time user runs. Nothing beyond the standard library, so that it builds in a moment.
+//! `cargo xtask …`: what a contributor or a first-time user runs. Little beyond the standard library, so that it builds in a moment.
 
 mod dashboard;
 mod extension;
+mod package;
 mod python;
+mod release_notes;
 mod run;
 
 use std::process::ExitCode;
@@ -14,6 +16,11 @@ cargo xtask demo        build everything, make a market, run a scan on it, say w
 cargo xtask test        all tests: Rust, SQL files, the command, the Python client with the loaded extension, the dashboard in a browser
 cargo xtask extension   build dist/stockscan.duckdb_extension for this platform
 cargo xtask dashboard   build web/dist, the files of the dashboard, which are committed
+cargo xtask package [--sign-with KEY.pem] [--output FOLDER] [FILE...]
+                        make dist/package: a repository that DuckDB installs from, the command and checksums; of the FILEs (extension files of
+                        any platform, archives, wheels) or of what is built here; 'openssl genrsa -out KEY.pem 2048' makes a key
+cargo xtask release-notes [VERSION]
+                        print the section of a version in CHANGELOG.md
 cargo xtask bench       benchmarks; they check their answers and print ratios
 cargo xtask lint        format and clippy, warnings are errors";
 
@@ -25,6 +32,8 @@ fn main() -> ExitCode {
         Some("test") => test(),
         Some("dashboard") => dashboard::build(),
         Some("extension") => extension::build().map(|_| ()),
+        Some("package") => package::make(rest),
+        Some("release-notes") => release_notes::print(rest),
         Some("bench") => bench(rest),
         Some("lint") => lint(),
         None | Some("help" | "--help" | "-h") => {
