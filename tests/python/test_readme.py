@@ -11,7 +11,7 @@ def test_python_blocks_run(tmp_path):
     blocks = [
         (page, block)
         for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
-        # Those need a server: test_server_documentation.py.
+        # Those need a server: test_server_documentation.py. (And those of installing.md a package: test_distribution.py.)
         if page.name != "server.md"
         for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
     ]

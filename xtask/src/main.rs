@@ -14,6 +14,8 @@ use run::{Outcome, cargo, root, step};
 const HELP: &str = "\
 cargo xtask demo        build everything, make a market, run a scan on it, say what to try next
 cargo xtask test        all tests: Rust, SQL files, the command, the Python client with the loaded extension, the dashboard in a browser
+cargo xtask test-extension
+                        the SQL files' tests through the Python client with the loaded extension: what differs between platforms, in minutes
 cargo xtask extension   build dist/stockscan.duckdb_extension for this platform
 cargo xtask dashboard   build web/dist, the files of the dashboard, which are committed
 cargo xtask package [--sign-with KEY.pem] [--output FOLDER] [FILE...]
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.first().map(String::as_str) {
         Some("demo") => demo(),
         Some("test") => test(),
+        Some("test-extension") => test_extension(),
         Some("dashboard") => dashboard::build(),
         Some("extension") => extension::build().map(|_| ()),
         Some("package") => package::make(rest),
@@ -77,6 +80,12 @@ fn test() -> Outcome {
         .env("STOCKSCAN_SCANNER", run::target_directory()?.join("debug/scanner"))
         .run()?;
     dashboard::test()
+}
+
+fn test_extension() -> Outcome {
+    let python = python::environment()?;
+    let extension = extension::build()?;
+    run::command(python).args(["-m", "pytest", "-q", "tests/python/test_sql_files.py"]).env("STOCKSCAN_EXTENSION", extension).run()
 }
 
 fn bench(arguments: &[String]) -> Outcome {

@@ -1,5 +1,5 @@
 //! `cargo xtask package`: one folder with what a release consists of: a repository of extension files from which DuckDB installs, signed if there is
-//! a key, the `scanner` command, the Python wheel, checksums. Builds nothing itself.
+//! a key, the `scanner` command, the Python wheel, checksums.
 
 use std::{
     collections::BTreeMap,
