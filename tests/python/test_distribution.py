@@ -127,6 +127,8 @@ def test_it_is_installed_and_loaded_without_unsigned(user, package, demo, demo_f
         assert connection.execute(SCAN).fetchall() == expected
         version = "SELECT extension_version FROM duckdb_extensions() WHERE loaded AND extension_name = 'stockscan'"
         assert connection.execute(version).fetchall() == [(f"v{VERSION}",)]
+        with pytest.raises(duckdb.InvalidInputException, match="not installed"):
+            connection.execute("UPDATE EXTENSIONS (stockscan)")
     # Later sessions need no permission to load it, and a bare LOAD is not enough.
     with user(allow_extension_repositories="undecided") as connection:
         with pytest.raises(duckdb.IOException, match=r'stockscan.duckdb_extension" not found'):
