@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 
-use duckdb_neo::{Result, extension::Extension};
+use crate::duckdb::{Result, extension::Extension};
 use sqlparser::{
     ast::{
         BinaryOperator, CeilFloorKind, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, UnaryOperator,

@@ -1,7 +1,9 @@
 //! `cargo xtask …`: what a contributor or a first-time user runs. Little beyond the standard library, so that it builds in a moment.
 
+mod clients;
 mod dashboard;
 mod extension;
+mod node;
 mod package;
 mod python;
 mod release_notes;
@@ -16,7 +18,7 @@ cargo xtask demo        build everything, make a market, run a scan on it, say w
 cargo xtask test        all tests: Rust, SQL files, the command, the Python client with the loaded extension, the dashboard in a browser
 cargo xtask test-extension
                         the SQL files' tests through the Python client with the loaded extension: what differs between platforms, in minutes
-cargo xtask extension   build dist/stockscan.duckdb_extension for this platform
+cargo xtask extension   build dist/stockscan.duckdb_extension, and the one for DuckDB 1.5 in dist/v1, for this platform
 cargo xtask dashboard   build web/dist, the files of the dashboard, which are committed
 cargo xtask package [--sign-with KEY.pem] [--output FOLDER] [FILE...]
                         make dist/package: a repository that DuckDB installs from, the command and checksums; of the FILEs (extension files of
@@ -34,7 +36,7 @@ fn main() -> ExitCode {
         Some("test") => test(),
         Some("test-extension") => test_extension(),
         Some("dashboard") => dashboard::build(),
-        Some("extension") => extension::build().map(|_| ()),
+        Some("extension") => extension::KINDS.iter().try_for_each(|kind| extension::build(kind).map(|_| ())),
         Some("package") => package::make(rest),
         Some("release-notes") => release_notes::print(rest),
         Some("bench") => bench(rest),
@@ -67,30 +69,32 @@ fn demo() -> Outcome {
 
 fn test() -> Outcome {
     run::require_compiler()?;
-    let python = python::environment()?;
-    step("The loadable extension");
-    let extension = extension::build()?;
+    // First, so that a machine without what they need learns it before the long build.
+    let python = clients::python()?;
+    clients::python_1_5()?;
+    step("The loadable extensions");
+    for kind in &extension::KINDS {
+        extension::build(kind)?;
+    }
     step("Rust tests: the engine, every SQL file, the properties of every scanner, the command, the README");
     cargo(&["test", "--workspace", "--no-fail-fast"])?;
     step("The same SQL files, and an independent breakout, through the Python client with the loaded extension");
-    run::command(python)
-        // A file is one process: what its fixtures make is made once.
-        .args(["-m", "pytest", "-q", "--numprocesses", "auto", "--dist", "loadfile", "tests/python"])
-        .env("STOCKSCAN_EXTENSION", extension)
-        .env("STOCKSCAN_SCANNER", run::target_directory()?.join("debug/scanner"))
-        .run()?;
+    clients::pytest(&python)?.args(clients::IN_PARALLEL).arg("tests/python").run()?;
+    clients::test()?;
     dashboard::test()
 }
 
 fn test_extension() -> Outcome {
-    let python = python::environment()?;
-    let extension = extension::build()?;
-    run::command(python).args(["-m", "pytest", "-q", "tests/python/test_sql_files.py"]).env("STOCKSCAN_EXTENSION", extension).run()
+    let python = clients::python()?;
+    for kind in &extension::KINDS {
+        extension::build(kind)?;
+    }
+    clients::pytest(&python)?.arg("tests/python/test_sql_files.py").run()
 }
 
 fn bench(arguments: &[String]) -> Outcome {
-    let python = python::environment()?;
-    let extension = extension::build()?;
+    let python = clients::python()?;
+    let extension = extension::build(&extension::CURRENT)?;
     cargo(&["build", "--package", "scanner"])?;
     // With the whole workspace's features: with others, DuckDB would be compiled for this alone.
     cargo(&["build", "--workspace", "--example", "bare_loop"])?;

@@ -85,7 +85,7 @@ impl Request {
 
 /// What is packaged when no files are named: what is built for this platform.
 fn build() -> Outcome<Vec<PathBuf>> {
-    let mut files = vec![extension::build()?];
+    let mut files = extension::KINDS.iter().map(extension::build_for_release).collect::<Outcome<Vec<_>>>()?;
     let name = format!("scanner{EXE_SUFFIX}");
     let scanner = target_directory()?.join("release").join(&name);
     if scanner.is_file() {
