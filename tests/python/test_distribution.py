@@ -24,6 +24,7 @@ from conftest import EXTENSION, ROOT, connect
 
 VERSION = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
 PLATFORM = duckdb.execute("PRAGMA platform").fetchone()[0]
+EXTENSION_1_5 = Path(os.environ.get("STOCKSCAN_EXTENSION_1_5", ROOT / "dist" / "v1" / "stockscan.duckdb_extension")).resolve()
 PLACE = f"v{duckdb.__version__}/{PLATFORM}/stockscan.duckdb_extension.gz"
 SCAN = "FROM scan_breakout('2024-10-01', end_date := '2025-01-15')"
 # Of the footer's end, the last 256 bytes are the signature; before it, eight fields of 32 bytes, the last of which is the first.
@@ -61,7 +62,7 @@ def key(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def package(tmp_path_factory, key, archive) -> Path:
     folder = tmp_path_factory.mktemp("package") / "stockscan"
-    made = xtask("package", "--sign-with", key, "--output", folder, EXTENSION, archive)
+    made = xtask("package", "--sign-with", key, "--output", folder, EXTENSION, EXTENSION_1_5, archive)
     assert made.returncode == 0, made.stderr
     return folder
 
@@ -200,6 +201,22 @@ def test_a_repository_without_a_key_serves_those_who_allow_unsigned_extensions(u
         assert connection.execute("SELECT count(*) > 0 FROM scanners()").fetchone() == (True,)
 
 
+def test_duckdb_1_5_installs_from_the_same_repository(package, tmp_path):
+    """It has no repositories of one's own, so it is told to allow unsigned extensions; the signature does not disturb it."""
+    script = f"""
+import duckdb
+config = {{"allow_unsigned_extensions": "true", "extension_directory": {str(tmp_path)!r}}}
+with duckdb.connect(config=config) as connection:
+    connection.execute("INSTALL stockscan FROM {str(package / "repository")!r}")
+with duckdb.connect(config=config) as connection:
+    connection.execute("LOAD stockscan")
+    connection.execute("CREATE TABLE bars AS FROM stockscan.demo_bars()")
+    print(duckdb.__version__, connection.execute("FROM stockscan.scan_breakout('2025-01-15')").fetchall())
+"""
+    done = subprocess.run([os.environ["STOCKSCAN_PYTHON_1_5"], "-c", script], capture_output=True, text=True)
+    assert done.stdout.startswith("1.5.") and "DEMO" in done.stdout, done.stderr
+
+
 def test_a_repository_is_served_over_http(user, package, public_key, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -284,13 +301,17 @@ def test_the_page_on_installing_runs(shell, package, public_key, tmp_path):
     assert all(fence == "text" or fence.endswith(" install") for fence in fences), f"blocks that no test runs: {fences}"
 
 
-def test_the_platforms_and_the_version_of_the_page_are_those_that_are_built():
+def test_the_platforms_and_the_versions_of_the_page_are_those_that_are_built(package):
     page = (ROOT / "docs" / "installing.md").read_text()
     matrix = set(re.findall(r"platform: (\w+)", (ROOT / ".github/workflows/release.yml").read_text()))
     assert set(re.findall(r"`((?:linux|osx|windows)_\w+)`", page)) == matrix and len(matrix) == 5
     assert set(re.findall(r"scanner-(\d+\.\d+\.\d+)-", page)) == {VERSION}
     duckdb_version = (ROOT / "extension" / "duckdb-version").read_text().strip()
     assert set(re.findall(r"/(v2[\d.]+)/", page)) == {duckdb_version}
+    # The file for 1.5 is served to the release that it is tested with.
+    tested = re.search(r"^duckdb==(.*)$", (ROOT / "tests/python/requirements-1.5.txt").read_text(), re.MULTILINE)[1]
+    assert set(re.findall(r"/(v1[\d.]+)/", page)) == {f"v{tested}"}
+    assert {path.name for path in (package / "repository").glob("v*")} == {f"v{tested}", duckdb_version}
 
 
 @pytest.mark.parametrize(
