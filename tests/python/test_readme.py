@@ -14,7 +14,7 @@ def test_python_blocks_run(tmp_path):
     blocks = [
         (page, block)
         for page in PAGES
-        # Those need a server: test_server_documentation.py, test_postgres_clients.py.
+        # Those need a server (test_server_documentation.py, test_postgres_clients.py) or a package (test_distribution.py).
         if page.name not in ("server.md", "postgres.md")
         for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
     ]

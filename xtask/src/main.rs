@@ -1,10 +1,12 @@
-//! `cargo xtask …`: what a contributor or a first-time user runs. Nothing beyond the standard library, so that it builds in a moment.
+//! `cargo xtask …`: what a contributor or a first-time user runs. Little beyond the standard library, so that it builds in a moment.
 
 mod clients;
 mod dashboard;
 mod extension;
 mod node;
+mod package;
 mod python;
+mod release_notes;
 mod run;
 
 use std::process::ExitCode;
@@ -14,8 +16,15 @@ use run::{Outcome, cargo, root, step};
 const HELP: &str = "\
 cargo xtask demo        build everything, make a market, run a scan on it, say what to try next
 cargo xtask test        all tests: Rust, SQL files, the command, the Python client with the loaded extension, the dashboard in a browser
+cargo xtask test-extension
+                        the SQL files' tests through the Python client with the loaded extension: what differs between platforms, in minutes
 cargo xtask extension   build dist/stockscan.duckdb_extension, and the one for DuckDB 1.5 in dist/v1, for this platform
 cargo xtask dashboard   build web/dist, the files of the dashboard, which are committed
+cargo xtask package [--sign-with KEY.pem] [--output FOLDER] [FILE...]
+                        make dist/package: a repository that DuckDB installs from, the command and checksums; of the FILEs (extension files of
+                        any platform, archives, wheels) or of what is built here; 'openssl genrsa -out KEY.pem 2048' makes a key
+cargo xtask release-notes [VERSION]
+                        print the section of a version in CHANGELOG.md
 cargo xtask bench       benchmarks; they check their answers and print ratios
 cargo xtask lint        format and clippy, warnings are errors";
 
@@ -25,8 +34,11 @@ fn main() -> ExitCode {
     let outcome = match arguments.first().map(String::as_str) {
         Some("demo") => demo(),
         Some("test") => test(),
+        Some("test-extension") => test_extension(),
         Some("dashboard") => dashboard::build(),
         Some("extension") => extension::KINDS.iter().try_for_each(|kind| extension::build(kind).map(|_| ())),
+        Some("package") => package::make(rest),
+        Some("release-notes") => release_notes::print(rest),
         Some("bench") => bench(rest),
         Some("lint") => lint(),
         None | Some("help" | "--help" | "-h") => {
@@ -70,6 +82,14 @@ fn test() -> Outcome {
     clients::pytest(&python)?.args(clients::IN_PARALLEL).arg("tests/python").run()?;
     clients::test()?;
     dashboard::test()
+}
+
+fn test_extension() -> Outcome {
+    let python = clients::python()?;
+    for kind in &extension::KINDS {
+        extension::build(kind)?;
+    }
+    clients::pytest(&python)?.arg("tests/python/test_sql_files.py").run()
 }
 
 fn bench(arguments: &[String]) -> Outcome {
