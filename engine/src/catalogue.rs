@@ -244,8 +244,11 @@ impl Engine {
         Ok(statement.query_row([function], |row| row.get(0))?)
     }
 
-    /// The value of an SQL literal.
-    pub(crate) fn literal(&self, sql: &str) -> Result<Value> {
+    /// The value of an SQL expression without names, such as a default.
+    ///
+    /// # Errors
+    /// What DuckDB says.
+    pub fn value(&self, sql: &str) -> Result<Value> {
         // The client has no value for a NULL without a type.
         if sql.eq_ignore_ascii_case("null") {
             return Ok(Value::Null);

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use place::{Kind, Place};
 use results::{SCHEMA, Standing};
 use stockscan_engine::{
-    Argument, Call, Column, Engine, Error, Query, Result, Signature, Value, counted, is_built_in, is_scanner_name, opening_failed, quoted_text, value_of,
+    Argument, Call, Column, Engine, Error, Query, Result, Signature, Value, counted, is_built_in, is_scanner_name, opening_failed, quoted_text,
 };
 
 use super::{
@@ -389,16 +389,10 @@ fn parameters(engine: &Engine, scan: &Call, trading: &[(String, Argument)]) -> R
         let signature = engine.signature(&call.function)?;
         let values = signature.parameters.into_iter().filter(|(name, _)| wanted(name)).map(|(name, default)| {
             let given = call.arguments.iter().find(|(given, _)| *given == name).map(|(_, value)| value.clone());
-            let value = given.unwrap_or_else(|| {
-                let default = default.unwrap_or_default();
-                match default.strip_prefix('\'').and_then(|text| text.strip_suffix('\'')) {
-                    Some(text) => Value::Text(text.replace("''", "'")),
-                    None => value_of(&default, None),
-                }
-            });
-            (name, stockscan_state::json(&value))
+            let value = given.map_or_else(|| engine.value(&default.unwrap_or_default()), Ok)?;
+            Ok((name, stockscan_state::json(&whole(value))))
         });
-        Ok(values.collect())
+        values.collect()
     };
     let own = all(scan, &|name| !["scan_date", "end_date", "cutoff_time"].contains(&name))?;
     let signals = ("signals".to_owned(), Argument::Value(Value::Null));
@@ -406,6 +400,15 @@ fn parameters(engine: &Engine, scan: &Call, trading: &[(String, Argument)]) -> R
     let outcomes = all(&outcomes, &|name| TRADING.contains(&name))?;
     let outcomes = outcomes.into_iter().map(|(name, value)| (format!("outcome_{name}"), value));
     Ok(serde_json::Value::Object(own.into_iter().chain(outcomes).collect()).to_string())
+}
+
+/// 100 for 100.0: the same number is written the same way, however it was given.
+fn whole(value: Value) -> Value {
+    match value {
+        #[expect(clippy::cast_possible_truncation, reason = "it is a whole number")]
+        Value::Double(number) if number.fract() == 0.0 && number.abs() < 1e15 => Value::BigInt(number as i64),
+        other => other,
+    }
 }
 
 fn said(argument: &Argument) -> Option<String> {
