@@ -196,9 +196,11 @@ fn draft(engine: &Engine, place: &Place, published: &[Publication]) -> Result<()
     let draft = place.draft();
     let path = quoted_text(&draft.to_string_lossy());
     // Older clients of DuckDB can read it, too.
-    let attach = format!("ATTACH {path} AS {SCHEMA} (READ_WRITE, STORAGE_VERSION 'v1.5.0')");
+    let is_new = place.old().is_none();
+    let storage = if is_new { ", STORAGE_VERSION 'v1.5.0'" } else { "" };
+    let attach = format!("ATTACH {path} AS {SCHEMA} (READ_WRITE{storage})");
     connection.execute_batch(&attach).map_err(|error| opening_failed(&draft, &error))?;
-    results::begin(engine, &place.name(), published)
+    results::begin(engine, &place.name(), is_new, published)
 }
 
 /// Makes the new state. Says what there is now, and whether anything was changed.

@@ -100,18 +100,18 @@ pub(super) fn prepare(engine: &Engine) -> Result<()> {
 }
 
 /// Makes `scans`, if nothing is there; refuses a database that holds something else, or would have something of somebody else's overwritten.
-pub(super) fn begin(engine: &Engine, place: &str, published: &[Publication]) -> Result<()> {
-    let there = relations(engine)?;
-    if there.is_empty() {
+pub(super) fn begin(engine: &Engine, place: &str, is_new: bool, published: &[Publication]) -> Result<()> {
+    if is_new {
         let columns: Vec<String> = SCANS.iter().map(|(name, kind, _)| format!("{name} {kind}")).collect();
         execute(engine, &format!("CREATE TABLE {SCHEMA}.scans ({})", columns.join(", ")), &[])?;
         return comment(engine, "TABLE", "scans", "A session that was scanned by a scanner.", SCANS.map(|(name, _, doc)| (name, doc)));
     }
+    let there = relations(engine)?;
     if !there.iter().any(|(name, is_ours)| name == "scans" && *is_ours) {
         let names: Vec<&str> = there.iter().map(|(name, _)| name.as_str()).take(3).collect();
+        let names = if names.is_empty() { "it has no table".to_owned() } else { names.join(", ") };
         return Err(Error::Invalid(format!(
-            "{place} holds something else than published results: {}; nothing was changed in it. Name a file that is not there yet",
-            names.join(", ")
+            "{place} holds something else than published results: {names}; nothing was changed in it. Name a file that is not there yet"
         )));
     }
     let ours = published.iter().flat_map(|one| [one.hits(), one.latest()]).chain(["hits", "latest"].map(str::to_owned));
@@ -160,7 +160,7 @@ pub(super) fn begin_from_folder(engine: &Engine, place: &str, folder: Option<&Pa
             comment(engine, "TABLE", &name, "", [])?;
         }
     }
-    begin(engine, place, published)
+    begin(engine, place, !has_scans, published)
 }
 
 /// How a scanner's results stand, against how they would be made now.
