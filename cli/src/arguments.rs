@@ -111,6 +111,8 @@ pub(crate) enum Command {
     Replay(Replay),
     /// Look for defects in the bars
     Check(Check),
+    /// Keep plain tables of results up to date, for BI tools and other programs that cannot call a scanner
+    Publish(Publish),
     /// List what was scanned, and how that went
     History(History),
     /// Show a scan of the history: what was asked, and its rows
@@ -142,6 +144,7 @@ impl Command {
             Command::List(list) => Some(&mut list.output),
             Command::Sql(sql) => Some(&mut sql.output),
             Command::Check(check) => Some(&mut check.output),
+            Command::Publish(publish) => Some(&mut publish.output),
             Command::History(history) => Some(&mut history.output),
             Command::Show(show) => Some(&mut show.output),
             Command::Export(export) => Some(&mut export.output),
@@ -658,6 +661,63 @@ pub(crate) struct Check {
     /// Regular hours of an exchange, such as NSE or NYSE
     #[arg(long, value_name = "CODE")]
     pub(crate) market: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scanner publish results.duckdb
+  scanner publish results.duckdb --scanner-type breakout,gap --start-date 2025-01-06
+  scanner publish morning.duckdb -t breakout --cutoff 10:15 --set min_price=100 --stop-loss 1 --target 2
+  scanner publish results
+Again, it scans the sessions that are new, those whose bars have changed, and those with trades that were still open. Whoever reads
+finds the old state or the new one. A file is a DuckDB database that DuckDB 1.5 and later read, a folder holds Parquet files.")]
+pub(crate) struct Publish {
+    /// A DuckDB file, such as results.duckdb, or a folder for Parquet files; made if it is not there
+    pub(crate) to: PathBuf,
+    /// Which scanners [default: all, your own too]
+    #[arg(long, short = 't', value_name = "A,B", value_delimiter = ',')]
+    pub(crate) scanner_type: Vec<String>,
+    /// First session; earlier ones stay as they are [default: the first in the data]
+    #[arg(long, value_name = "DATE")]
+    pub(crate) start_date: Option<String>,
+    /// Last session; later ones stay as they are [default: the latest in the data]
+    #[arg(long, value_name = "DATE")]
+    pub(crate) end_date: Option<String>,
+    /// Time of day up to which bars are seen, and from which on trades are entered [default: the scanner's own]
+    #[arg(long, value_name = "HH:MM")]
+    pub(crate) cutoff: Option<String>,
+    /// A parameter of the scanners; may be given again for others
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub(crate) settings: Vec<String>,
+    /// Only these symbols
+    #[arg(long, value_name = "A,B")]
+    pub(crate) symbols: Option<String>,
+    /// Regular hours of an exchange, such as NSE or NYSE; 'FROM markets()' lists them
+    #[arg(long, value_name = "CODE")]
+    pub(crate) market: Option<String>,
+    /// Scan all sessions again that are there
+    #[arg(long)]
+    pub(crate) rebuild: bool,
+    /// Trades are closed by this time of day [default: 15:15, with daily bars 24:00]
+    #[arg(long, value_name = "HH:MM", help_heading = "Outcomes")]
+    pub(crate) exit_time: Option<String>,
+    /// Which way the hits are traded [default: long]
+    #[arg(long, value_parser = ["long", "short"], help_heading = "Outcomes")]
+    pub(crate) direction: Option<String>,
+    /// Loss in % at which a trade is closed [default: none]
+    #[arg(long, value_name = "PCT", allow_negative_numbers = true, help_heading = "Outcomes")]
+    pub(crate) stop_loss: Option<String>,
+    /// Gain in % at which a trade is closed [default: none]
+    #[arg(long, value_name = "PCT", allow_negative_numbers = true, help_heading = "Outcomes")]
+    pub(crate) target: Option<String>,
+    /// Costs of each side, in hundredths of a percent of the traded value [default: 0]
+    #[arg(long, value_name = "BPS", allow_negative_numbers = true, help_heading = "Outcomes")]
+    pub(crate) cost_bps: Option<String>,
+    /// How much worse than the bars' prices each side is filled, in hundredths of a percent [default: 0]
+    #[arg(long, value_name = "BPS", allow_negative_numbers = true, help_heading = "Outcomes")]
+    pub(crate) slippage_bps: Option<String>,
     #[command(flatten)]
     pub(crate) output: Output,
 }

@@ -83,6 +83,7 @@ fn here(arguments: &mut Arguments) -> Result<()> {
         Command::Ingest(ingest) => commands::ingest::run(&arguments.global, ingest),
         Command::Adopt(adopt) => commands::adopt::run(&arguments.global, adopt),
         Command::Replay(replay) => commands::replay::run(&arguments.global, replay),
+        Command::Publish(publish) => commands::publish::run(&arguments.global, publish),
         Command::Check(check) => commands::check::run(&arguments.global, check),
         Command::Serve(serve) => commands::serve::run(&arguments.global, serve),
         Command::Key(key) => commands::key::run(&arguments.global, key),

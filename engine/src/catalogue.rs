@@ -4,7 +4,7 @@ use duckdb::{Row, types::Value};
 use sqlparser::{ast::Statement, dialect::DuckDbDialect, parser::Parser};
 
 use crate::{
-    Engine, Error, Result,
+    Engine, Error, Query, Result,
     call::quoted,
     error::{message, nearest},
     own_scanners::is_built_in,
@@ -175,7 +175,20 @@ impl Engine {
             "SELECT coalesce(any_value(description), '') FROM duckdb_functions() WHERE function_name = ? AND function_type = 'table_macro' AND internal",
         )?;
         let description: String = statement.query_row([function], |row| row.get(0))?;
-        Ok(description.lines().filter_map(|line| line.strip_prefix("@column ")?.split_once(' ')).map(read_column).collect())
+        Ok(read_columns(&description))
+    }
+
+    /// The documented columns of a table macro, the user's own if there is one of that name.
+    ///
+    /// # Errors
+    /// What DuckDB says.
+    pub fn documented_columns(&self, function: &str) -> Result<Vec<Column>> {
+        let documentation = self.text(Query::with_values(
+            "SELECT coalesce(comment, description) FROM duckdb_functions() WHERE function_name = ? AND function_type = 'table_macro' \
+             ORDER BY database_name <> 'temp', internal LIMIT 1",
+            vec![Value::Text(function.to_owned())],
+        ))?;
+        Ok(read_columns(&documentation.unwrap_or_default()))
     }
 
     /// The statement that makes a scanner's macro, if it is none of those built in: what grids need to know of it.
@@ -231,14 +244,22 @@ impl Engine {
         Ok(statement.query_row([function], |row| row.get(0))?)
     }
 
-    /// The value of an SQL literal.
-    pub(crate) fn literal(&self, sql: &str) -> Result<Value> {
+    /// The value of an SQL expression without names, such as a default.
+    ///
+    /// # Errors
+    /// What DuckDB says.
+    pub fn value(&self, sql: &str) -> Result<Value> {
         // The client has no value for a NULL without a type.
         if sql.eq_ignore_ascii_case("null") {
             return Ok(Value::Null);
         }
         Ok(self.connection.query_row(&format!("SELECT {sql}"), [], |row| row.get(0))?)
     }
+}
+
+/// The `@column` lines of a documentation.
+fn read_columns(documentation: &str) -> Vec<Column> {
+    documentation.lines().filter_map(|line| line.strip_prefix("@column ")?.split_once(' ')).map(read_column).collect()
 }
 
 /// A column's name, and `%, winners of trades.`

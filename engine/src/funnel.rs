@@ -53,7 +53,7 @@ impl Engine {
             let given = call.arguments.iter().find(|(given, _)| *given == name).map(|(_, value)| value.clone());
             let value = match (given, default) {
                 (Some(value), _) => value,
-                (None, Some(default)) => self.literal(&default)?,
+                (None, Some(default)) => self.value(&default)?,
                 (None, None) => Value::Null,
             };
             parameters.push((name, value));

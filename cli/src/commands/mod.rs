@@ -19,6 +19,7 @@ pub(crate) mod man;
 pub(crate) mod monitor;
 pub(crate) mod new;
 pub(crate) mod optimize;
+pub(crate) mod publish;
 mod recording;
 pub(crate) mod remote;
 pub(crate) mod replay;

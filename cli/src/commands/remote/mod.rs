@@ -71,6 +71,7 @@ fn why_not(command: &Command) -> Option<(&'static str, &'static str)> {
         Command::Adopt(_) => ("adopt", FILE),
         Command::Replay(_) => ("replay", FILE),
         Command::Check(_) => ("check", FILE),
+        Command::Publish(_) => ("publish", "writes a file or a folder of this machine from the database file"),
         Command::Alerts(_) => ("alerts", "follows the rules of the configuration here, as a server does of its own"),
         Command::Serve(_) => ("serve", "is the server"),
         Command::Key(_) => ("key", HERE),
@@ -110,7 +111,7 @@ pub(crate) fn refuse_url(global: &Global) -> Result<()> {
 /// Whether to wait for a database rather than to ask the server that holds it: one cannot be asked this, or may not run statements. These
 /// have done nothing before they open the database.
 pub(crate) fn comes_free(command: &Command, error: &Error) -> bool {
-    matches!(command, Command::Sql(_) | Command::Adopt(_) | Command::Check(_)) && holder(error).is_some()
+    matches!(command, Command::Sql(_) | Command::Adopt(_) | Command::Check(_) | Command::Publish(_)) && holder(error).is_some()
 }
 
 /// The server that holds the database, if it is one.
