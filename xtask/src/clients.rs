@@ -60,11 +60,17 @@ pub(crate) fn test() -> Outcome {
             step(&folder);
             pytest(&own)?.arg(&folder).run()?;
         } else {
-            for (version, python) in [("2.0", python()?), ("1.5", python_1_5()?)] {
-                step(&format!("{folder}, with DuckDB {version}"));
-                pytest(&python)?.args(IN_PARALLEL).arg(&folder).run()?;
-            }
+            both(&folder)?;
         }
+    }
+    Ok(())
+}
+
+/// Runs a folder with DuckDB 2.0 and again with 1.5.
+pub(crate) fn both(folder: &str) -> Outcome {
+    for (version, python) in [("2.0", python()?), ("1.5", python_1_5()?)] {
+        step(&format!("{folder}, with DuckDB {version}"));
+        pytest(&python)?.args(IN_PARALLEL).arg(folder).run()?;
     }
     Ok(())
 }

@@ -17,10 +17,10 @@ pub(crate) struct Kind {
     /// Of the extension's crate.
     feature: &'static str,
     /// In `dist/`, since a file's name is the extension's.
-    folder: &'static str,
+    pub(crate) folder: &'static str,
     /// How DuckDB decides whether it can load the file: exactly this version, or any that has this version of the C API.
     abi: &'static str,
-    version: &'static str,
+    pub(crate) version: &'static str,
 }
 
 /// For the version of DuckDB that the command has inside.
@@ -75,6 +75,15 @@ fn build_with(profile: &str, profile_folder: &str, kind: &Kind, folder: &Path) -
     written.map_err(|error| format!("{}: {error}", path.display()))?;
     step(&format!("built {}", path.display()));
     Ok(path)
+}
+
+/// Lints what only the file for DuckDB 1.5 has.
+pub(crate) fn lint_v1() -> Outcome {
+    command(env!("CARGO"))
+        .args(["clippy", "--package", "stockscan", "--no-default-features", "--features", V1.feature, "--target-dir"])
+        .arg(target_directory()?.join(V1.feature))
+        .args(["--", "-D", "warnings"])
+        .run()
 }
 
 /// DuckDB's name of this platform, as its `PRAGMA platform` answers. The C library is a part of it: files for one are refused by the other.

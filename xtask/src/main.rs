@@ -8,6 +8,7 @@ mod package;
 mod python;
 mod release_notes;
 mod run;
+mod wheel;
 
 use std::process::ExitCode;
 
@@ -17,9 +18,10 @@ const HELP: &str = "\
 cargo xtask demo        build everything, make a market, run a scan on it, say what to try next
 cargo xtask test        all tests: Rust, SQL files, the command, the Python client with the loaded extension, the dashboard in a browser
 cargo xtask test-extension
-                        the SQL files' tests through the Python client with the loaded extension: what differs between platforms, in minutes
+                        the SQL files' tests through the Python clients with the loaded extensions: what differs between platforms, in minutes
 cargo xtask extension   build dist/stockscan.duckdb_extension, and the one for DuckDB 1.5 in dist/v1, for this platform
 cargo xtask dashboard   build web/dist, the files of the dashboard, which are committed
+cargo xtask wheel       build dist/stockscan-….whl, the Python package with both extension files, for this platform
 cargo xtask package [--sign-with KEY.pem] [--output FOLDER] [FILE...]
                         make dist/package: a repository that DuckDB installs from, the command and checksums; of the FILEs (extension files of
                         any platform, archives, wheels) or of what is built here; 'openssl genrsa -out KEY.pem 2048' makes a key
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Some("test-extension") => test_extension(),
         Some("dashboard") => dashboard::build(),
         Some("extension") => extension::KINDS.iter().try_for_each(|kind| extension::build(kind).map(|_| ())),
+        Some("wheel") => wheel().map(|_| ()),
         Some("package") => package::make(rest),
         Some("release-notes") => release_notes::print(rest),
         Some("bench") => bench(rest),
@@ -72,24 +75,25 @@ fn test() -> Outcome {
     // First, so that a machine without what they need learns it before the long build.
     let python = clients::python()?;
     clients::python_1_5()?;
-    step("The loadable extensions");
-    for kind in &extension::KINDS {
-        extension::build(kind)?;
-    }
+    step("The loadable extensions, and the wheel with them");
+    wheel()?;
     step("Rust tests: the engine, every SQL file, the properties of every scanner, the command, the README");
     cargo(&["test", "--workspace", "--no-fail-fast"])?;
-    step("The same SQL files, and an independent breakout, through the Python client with the loaded extension");
+    step("Independent implementations, the command and the server, through the Python client with the loaded extension");
     clients::pytest(&python)?.args(clients::IN_PARALLEL).arg("tests/python").run()?;
     clients::test()?;
     dashboard::test()
 }
 
 fn test_extension() -> Outcome {
-    let python = clients::python()?;
     for kind in &extension::KINDS {
         extension::build(kind)?;
     }
-    clients::pytest(&python)?.arg("tests/python/test_sql_files.py").run()
+    clients::both("tests/clients/duckdb")
+}
+
+fn wheel() -> Outcome<std::path::PathBuf> {
+    wheel::build(&extension::KINDS.iter().map(extension::build).collect::<Outcome<Vec<_>>>()?)
 }
 
 fn bench(arguments: &[String]) -> Outcome {
@@ -110,6 +114,7 @@ fn bench(arguments: &[String]) -> Outcome {
 fn lint() -> Outcome {
     cargo(&["fmt", "--all", "--check"])?;
     cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    extension::lint_v1()?;
     step(&format!("linted {}", root().display()));
     Ok(())
 }

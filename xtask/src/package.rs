@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     extension::{self, Footer, SIGNATURE},
     run::{Outcome, command, root, step, target_directory},
+    wheel,
 };
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -86,6 +87,7 @@ impl Request {
 /// What is packaged when no files are named: what is built for this platform.
 fn build() -> Outcome<Vec<PathBuf>> {
     let mut files = extension::KINDS.iter().map(extension::build_for_release).collect::<Outcome<Vec<_>>>()?;
+    files.push(wheel::build(&files)?);
     let name = format!("scanner{EXE_SUFFIX}");
     let scanner = target_directory()?.join("release").join(&name);
     if scanner.is_file() {

@@ -176,18 +176,3 @@ fn binds(version: &str) -> bool {
     let numbers: Vec<u32> = version.trim_start_matches('v').split(['.', '-']).map_while(|number| number.parse().ok()).collect();
     numbers.len() == 3 && numbers.as_slice() >= BINDS_SINCE
 }
-
-#[cfg(test)]
-mod tests {
-    use super::binds;
-
-    #[test]
-    fn the_functions_that_bind_have_their_place_since_1_5_6() {
-        for version in ["v1.5.6", "v1.5.10", "v1.6.0", "v2.0.0"] {
-            assert!(binds(version), "{version}");
-        }
-        for version in ["v1.4.9", "v1.5.5", "v1.5.6-dev12", "8ab1fd4", ""] {
-            assert!(!binds(version), "{version}");
-        }
-    }
-}
