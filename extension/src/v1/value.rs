@@ -141,26 +141,24 @@ impl LogicalType {
     pub(crate) fn to_text(&self) -> Result<&'static str> {
         Ok(self.type_id().text())
     }
+}
 
-    /// Names and types of a STRUCT's fields.
-    #[expect(clippy::unnecessary_wraps, reason = "the v2 API's crate may fail here")]
-    pub(crate) fn get_params(&self) -> Result<Vec<(String, LogicalType)>> {
-        Ok(self.fields())
-    }
-
-    fn fields(&self) -> Vec<(String, LogicalType)> {
-        let api = api();
-        // SAFETY: it is a STRUCT; each name is DuckDB's to free.
-        unsafe {
-            (0..(api.duckdb_struct_type_child_count)(self.handle()))
-                .map(|index| {
-                    let name = (api.duckdb_struct_type_child_name)(self.handle(), index);
-                    let text = CStr::from_ptr(name).to_string_lossy().into_owned();
-                    (api.duckdb_free)(name.cast());
-                    (text, Self::owned((api.duckdb_struct_type_child_type)(self.handle(), index)))
-                })
-                .collect()
-        }
+/// The names of a STRUCT's fields.
+///
+/// # Safety
+/// The handle is that of a STRUCT's type.
+unsafe fn field_names(handle: duckdb_logical_type) -> Vec<String> {
+    let api = api();
+    // SAFETY: the caller's; each name is ours to free.
+    unsafe {
+        (0..(api.duckdb_struct_type_child_count)(handle))
+            .map(|index| {
+                let name = (api.duckdb_struct_type_child_name)(handle, index);
+                let text = CStr::from_ptr(name).to_string_lossy().into_owned();
+                (api.duckdb_free)(name.cast());
+                text
+            })
+            .collect()
     }
 }
 
@@ -171,8 +169,39 @@ pub(super) fn c_text(text: &str) -> Result<CString> {
 /// A value of any type.
 #[derive(Clone)]
 pub(crate) struct Value {
-    logical_type: LogicalType,
+    kind: ValueType,
     content: Rc<Content>,
+}
+
+/// What is asked of a value's type.
+#[derive(Clone)]
+pub(crate) struct ValueType {
+    id: LogicalTypeID,
+    /// Of a STRUCT's fields.
+    names: Rc<[String]>,
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the v2 API's crate may fail here")]
+impl ValueType {
+    pub(crate) fn id(&self) -> Result<LogicalTypeID> {
+        Ok(self.id)
+    }
+
+    /// Names of a STRUCT's fields; the v2 API's crate has more of them.
+    pub(crate) fn get_params(&self) -> Result<Vec<(String, ())>> {
+        Ok(self.names.iter().map(|name| (name.clone(), ())).collect())
+    }
+
+    /// # Safety
+    /// The handle is a type's.
+    unsafe fn of(handle: duckdb_logical_type) -> Self {
+        // SAFETY: the caller's.
+        unsafe {
+            let id = LogicalTypeID::of((api().duckdb_get_type_id)(handle));
+            let names = if id == LogicalTypeID::Struct { field_names(handle) } else { Vec::new() };
+            Self { id, names: names.into() }
+        }
+    }
 }
 
 enum Content {
@@ -205,8 +234,8 @@ impl FromValue for String {
 
 #[expect(clippy::unnecessary_wraps, reason = "the v2 API's crate may fail here")]
 impl Value {
-    fn new(logical_type: LogicalType, content: Content) -> Self {
-        Self { logical_type, content: Rc::new(content) }
+    fn new(kind: ValueType, content: Content) -> Self {
+        Self { kind, content: Rc::new(content) }
     }
 
     pub(crate) fn is_null(&self) -> Result<bool> {
@@ -217,8 +246,8 @@ impl Value {
         Ok(T::from_value(self))
     }
 
-    pub(crate) fn logical_type(&self) -> Result<LogicalType> {
-        Ok(self.logical_type.clone())
+    pub(crate) fn logical_type(&self) -> Result<ValueType> {
+        Ok(self.kind.clone())
     }
 
     /// Elements of a list or values of a STRUCT.
@@ -247,7 +276,7 @@ impl Value {
             Content::Nested(values) => {
                 let show = |value: &Value| value.text().unwrap_or_else(|| "NULL".to_owned());
                 let shown = values.iter().map(show);
-                Some(match self.logical_type.type_id() {
+                Some(match self.kind.id {
                     LogicalTypeID::Map => {
                         let entry = |entry: &Value| match &*entry.content {
                             Content::Nested(pair) => pair.iter().map(show).collect::<Vec<_>>().join("="),
@@ -256,8 +285,8 @@ impl Value {
                         format!("{{{}}}", values.iter().map(entry).collect::<Vec<_>>().join(", "))
                     }
                     LogicalTypeID::Struct => {
-                        let fields = self.logical_type.fields().into_iter().zip(shown);
-                        format!("{{{}}}", fields.map(|((name, _), value)| format!("'{name}': {value}")).collect::<Vec<_>>().join(", "))
+                        let fields = self.kind.names.iter().zip(shown);
+                        format!("{{{}}}", fields.map(|(name, value)| format!("'{name}': {value}")).collect::<Vec<_>>().join(", "))
                     }
                     _ => format!("[{}]", shown.collect::<Vec<_>>().join(", ")),
                 })
@@ -272,21 +301,10 @@ impl Value {
     pub(super) unsafe fn from_handle(handle: duckdb_value) -> Self {
         let api = api();
         let handle = ValueHandle(handle);
-        // SAFETY: the type belongs to the value, and is alive while that is: DuckDB makes a copy of it in the functions below only.
+        // SAFETY: the value is alive; its type belongs to it.
         unsafe {
-            let borrowed = std::mem::ManuallyDrop::new(TypeHandle((api.duckdb_get_value_type)(handle.0)));
-            let id = LogicalTypeID::of((api.duckdb_get_type_id)(borrowed.0));
-            // Of its type only what is asked for later: which it is, and a STRUCT's names.
-            let logical_type = match id {
-                LogicalTypeID::Struct => {
-                    let view = std::mem::ManuallyDrop::new(LogicalType::owned(borrowed.0));
-                    let fields = view.fields();
-                    let fields: Vec<_> = fields.iter().map(|(name, kind)| (name.as_str(), kind.clone())).collect();
-                    LogicalType::structure(&fields).unwrap_or_else(|_| LogicalType::simple(DUCKDB_TYPE_DUCKDB_TYPE_INVALID))
-                }
-                _ => LogicalType::simple((api.duckdb_get_type_id)(borrowed.0)),
-            };
-            let content = match id {
+            let kind = ValueType::of((api.duckdb_get_value_type)(handle.0));
+            let content = match kind.id {
                 _ if (api.duckdb_is_null_value)(handle.0) => Content::Null,
                 LogicalTypeID::List => Content::Nested(
                     (0..(api.duckdb_get_list_size)(handle.0))
@@ -294,13 +312,13 @@ impl Value {
                         .collect(),
                 ),
                 LogicalTypeID::Struct => Content::Nested(
-                    (0..logical_type.fields().len() as u64)
+                    (0..kind.names.len() as u64)
                         .map(|index| Self::from_handle((api.duckdb_get_struct_child)(handle.0, index)))
                         .collect(),
                 ),
                 _ => Content::Plain(handle),
             };
-            Self::new(logical_type, content)
+            Self::new(kind, content)
         }
     }
 
@@ -313,9 +331,9 @@ impl Value {
         // SAFETY: the caller's, and the type tells what lies in the vector.
         unsafe {
             let logical_type = LogicalType::owned((api.duckdb_vector_get_column_type)(vector));
-            let id = logical_type.type_id();
-            if id == LogicalTypeID::SqlNull || !is_valid((api.duckdb_vector_get_validity)(vector), row) {
-                return Ok(Self::new(logical_type, Content::Null));
+            let kind = ValueType::of(logical_type.handle());
+            if kind.id == LogicalTypeID::SqlNull || !is_valid((api.duckdb_vector_get_validity)(vector), row) {
+                return Ok(Self::new(kind, Content::Null));
             }
             let data = (api.duckdb_vector_get_data)(vector);
             macro_rules! read {
@@ -323,7 +341,7 @@ impl Value {
                     data.cast::<$kind>().add(row).read()
                 };
             }
-            let handle = match id {
+            let handle = match kind.id {
                 LogicalTypeID::Boolean => (api.duckdb_create_bool)(read!(bool)),
                 LogicalTypeID::TinyInt => (api.duckdb_create_int8)(read!(i8)),
                 LogicalTypeID::SmallInt => (api.duckdb_create_int16)(read!(i16)),
@@ -372,17 +390,17 @@ impl Value {
                 // A MAP is stored as a list of its entries.
                 LogicalTypeID::List | LogicalTypeID::Map => {
                     let [offset, length] = read!([u64; 2]);
-                    return Self::elements(logical_type, (api.duckdb_list_vector_get_child)(vector), offset, length);
+                    return Self::elements(kind, (api.duckdb_list_vector_get_child)(vector), offset, length);
                 }
                 LogicalTypeID::Array => {
                     let length = (api.duckdb_array_type_array_size)(logical_type.handle());
-                    return Self::elements(logical_type, (api.duckdb_array_vector_get_child)(vector), row as u64 * length, length);
+                    return Self::elements(kind, (api.duckdb_array_vector_get_child)(vector), row as u64 * length, length);
                 }
                 LogicalTypeID::Struct => {
-                    let values = (0..logical_type.fields().len() as u64)
+                    let values = (0..kind.names.len() as u64)
                         .map(|index| Self::at((api.duckdb_struct_vector_get_child)(vector, index), row))
                         .collect::<Result<_>>()?;
-                    return Ok(Self::new(logical_type, Content::Nested(values)));
+                    return Ok(Self::new(kind, Content::Nested(values)));
                 }
                 _ => {
                     return Err(Error::invalid_input(
@@ -391,17 +409,17 @@ impl Value {
                     ));
                 }
             };
-            Ok(Self::new(logical_type, Content::Plain(ValueHandle(handle))))
+            Ok(Self::new(kind, Content::Plain(ValueHandle(handle))))
         }
     }
 
     /// # Safety
     /// As for `at`, of all these places of the child.
-    unsafe fn elements(logical_type: LogicalType, child: duckdb_vector, offset: u64, length: u64) -> Result<Self> {
+    unsafe fn elements(kind: ValueType, child: duckdb_vector, offset: u64, length: u64) -> Result<Self> {
         #[expect(clippy::cast_possible_truncation, reason = "positions in memory")]
         let places = offset as usize..(offset + length) as usize;
         // SAFETY: the caller's.
         let values = places.map(|place| unsafe { Self::at(child, place) }).collect::<Result<_>>()?;
-        Ok(Self::new(logical_type, Content::Nested(values)))
+        Ok(Self::new(kind, Content::Nested(values)))
     }
 }
