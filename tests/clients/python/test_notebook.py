@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 
 import matplotlib.image
 import nbclient
@@ -43,3 +44,12 @@ def test_its_pictures_are_drawn(notebook):
     for picture in pictures:
         colours = {tuple(pixel) for row in picture[::2, ::2, :3] for pixel in row}
         assert len(colours) > 10, "an empty frame has few colours"
+
+
+def test_the_blocks_of_the_page(stockscan):
+    page = (ROOT / "docs/clients/jupyter.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    names = {}
+    exec(stockscan.in_place("\n".join(blocks)), names)
+    assert len(names["hits"]) > 5 and len(names["few"]) > 1000
+    names["con"].close()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 import playwright.sync_api
 import pytest
 import requests
+
+from conftest import ROOT
 
 SCAN = "SELECT * FROM scan_breakout('2025-01-06', '09:50', end_date := '2025-01-15', max_results_per_day := 5)"
 
@@ -107,15 +110,12 @@ def browser():
 @pytest.fixture(scope="module")
 def database(superset, stockscan, market):
     """The connection that the page describes, and the market's file."""
-    arguments = {
-        "preload_extensions": [f"'{stockscan.extension}'"],
-        "config": {"allow_unsigned_extensions": "true"},
-        "read_only": True,
-    }
+    page = (ROOT / "docs/clients/superset.md").read_text()
+    parameters = json.loads(stockscan.in_place(re.search(r"^```json\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[1], market))
     connection = {
         "database_name": "Stockscan",
         "sqlalchemy_uri": f"duckdb:///{market}",
-        "extra": json.dumps({"engine_params": {"connect_args": arguments}}),
+        "extra": json.dumps({"engine_params": parameters}),
     }
     # The button of the form.
     superset.post("/database/test_connection/", connection)
