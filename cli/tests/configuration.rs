@@ -109,7 +109,7 @@ fn keys_are_found_by_their_names() -> Outcome {
         ),
         (
             &["--key", "api.prot"],
-            "scanner: api has no key 'prot'; did you mean 'port'? it takes host, port, timeout, max_batch_size, enable_cors\n",
+            "scanner: api has no key 'prot'; did you mean 'port'? it takes host, port, postgres_port, timeout, max_batch_size, enable_cors\n",
         ),
         (&["--key", "gap.fantasy", "--value", "1"], "scanner: gap has no key 'fantasy'; it takes "),
         (&["--key", "brakeout.min_price"], "scanner: there is no scanner 'brakeout'; did you mean 'breakout'? there are "),
@@ -200,7 +200,7 @@ fn validate_says_every_mistake_of_every_layer() -> Outcome {
     let variables = [("STOCKSCAN_CLI_COLOR_OUTPUT", "maybe")];
     let all = with(root, &variables, &["--config-file", "named.json", "config", "--validate"])?;
     let expected = "scanner: scanner_config.json: api.port is 0; expected a whole number from 1 to 65535\n\
-                    scanner_config.json: api has no key 'prot'; did you mean 'port'? it takes host, port, timeout, max_batch_size, enable_cors\n\
+                    scanner_config.json: api has no key 'prot'; did you mean 'port'? it takes host, port, postgres_port, timeout, max_batch_size, enable_cors\n\
                     STOCKSCAN_CLI_COLOR_OUTPUT is \"maybe\"; expected true or false\n";
     assert_eq!((all.code, all.err.as_str()), (Some(2), expected));
     let catalogue = scanner(root, &["--config-file", "named.json", "config", "--validate"])?;

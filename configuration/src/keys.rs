@@ -111,6 +111,9 @@ pub struct Api {
     /// Its port.
     #[schemars(extend("x-needs-restart" = true))]
     pub port: Whole<1, 65_535>,
+    /// Port at which the protocol of PostgreSQL is spoken, too.
+    #[schemars(extend("x-needs-restart" = true, "x-acts-in" = "server"))]
+    pub postgres_port: Option<Whole<1, 65_535>>,
     /// Seconds after which a request is given up.
     pub timeout: Whole<1, DAY>,
     /// How many scans one request may ask for.
@@ -123,7 +126,14 @@ pub struct Api {
 
 impl Default for Api {
     fn default() -> Api {
-        Api { host: Text("localhost".to_owned()), port: Whole(8000), timeout: Whole(300), max_batch_size: Whole(10), enable_cors: true }
+        Api {
+            host: Text("localhost".to_owned()),
+            port: Whole(8000),
+            postgres_port: None,
+            timeout: Whole(300),
+            max_batch_size: Whole(10),
+            enable_cors: true,
+        }
     }
 }
 

@@ -79,7 +79,7 @@ fn a_mistake_names_file_key_value_and_what_is_allowed() -> Outcome {
         (
             r#"{"api": {"prot": 1, "port": 0}}"#,
             &[
-                "c.json: api has no key 'prot'; did you mean 'port'? it takes host, port, timeout, max_batch_size, enable_cors",
+                "c.json: api has no key 'prot'; did you mean 'port'? it takes host, port, postgres_port, timeout, max_batch_size, enable_cors",
                 "c.json: api.port is 0; expected a whole number from 1 to 65535",
             ],
         ),

@@ -80,7 +80,7 @@ fn keys_of_the_server_and_the_dashboard_are_known_as_such() {
         let keys = keys().iter().filter(|key| key.acts_in.as_deref() == Some(part));
         keys.map(|key| format!("{}.{}", key.section, key.name)).collect()
     };
-    assert_eq!(of("server"), ["streaming.websocket_enabled", "api.max_batch_size", "api.enable_cors"]);
+    assert_eq!(of("server"), ["streaming.websocket_enabled", "api.postgres_port", "api.max_batch_size", "api.enable_cors"]);
     assert_eq!(of("dashboard").len(), 7);
-    assert_eq!(keys().len(), 36);
+    assert_eq!(keys().len(), 37);
 }

@@ -53,7 +53,7 @@ fn a_mistake_in_a_variable_names_it() {
         (
             "STOCKSCAN_API_PROT",
             "1",
-            "STOCKSCAN_API_PROT: api has no key 'prot'; did you mean STOCKSCAN_API_PORT? behind STOCKSCAN_API_ it takes HOST, PORT, TIMEOUT, \
+            "STOCKSCAN_API_PROT: api has no key 'prot'; did you mean STOCKSCAN_API_PORT? behind STOCKSCAN_API_ it takes HOST, PORT, POSTGRES_PORT, TIMEOUT, \
              MAX_BATCH_SIZE, ENABLE_CORS",
         ),
         ("STOCKSCAN_ALERTS_MORNING", "{}", "STOCKSCAN_ALERTS_MORNING: rules for alerts are written in a file: see 'scanner config --path'"),

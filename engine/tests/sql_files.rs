@@ -1,5 +1,5 @@
 //! Runs every `tests/sql/*.test` through the engine. The Python client tests run the same files through the loadable extension, and the
-//! dialect is described there, in `tests/python/sqllogic.py`.
+//! dialect is described there, in `tests/clients/duckdb/sqllogic.py`.
 
 use std::{
     error::Error,
@@ -55,8 +55,14 @@ fn records(path: &Path, folder: &str) -> Outcome<Vec<Record>> {
         if !line.trim().is_empty() {
             block.push((number, line));
         } else if !block.is_empty() {
-            let (line, head) = block.remove(0);
-            let texts: Vec<String> = std::mem::take(&mut block).into_iter().map(|(_, text)| text).collect();
+            let mut texts = std::mem::take(&mut block);
+            // What stands here is for the version in this program.
+            let condition = texts.iter().take_while(|(_, text)| text.starts_with("skipif") || text.starts_with("onlyif")).count();
+            if texts.drain(..condition).any(|(_, text)| text.starts_with("onlyif")) {
+                continue;
+            }
+            let (line, head) = texts.remove(0);
+            let texts: Vec<String> = texts.into_iter().map(|(_, text)| text).collect();
             let divider = texts.iter().position(|text| text == "----");
             records.push(Record {
                 line,

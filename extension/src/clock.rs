@@ -1,7 +1,7 @@
 //! Times of day, and the exchange's wall clock. DuckDB's own time-zone functions need its ICU extension, which is not everywhere; these
 //! carry the IANA database with them.
 
-use duckdb_neo::{
+use crate::duckdb::{
     DuckDBType, Error, Result,
     bind_arguments::BindArguments,
     connection::Context,
@@ -134,9 +134,9 @@ trait ZoneConversion: Send + Sync + 'static {
     const NAME: &'static str;
     /// What to do with an argument of another type.
     const ADVICE: &'static str;
-    type Input: DuckDBType + duckdb_neo::vector::VectorElement + 'static;
-    type Output: DuckDBType + for<'a> duckdb_neo::vector::WritableVectorElement<Write<'a> = Self::Output> + 'static;
-    fn microseconds(input: <Self::Input as duckdb_neo::vector::VectorElement>::Ref<'_>) -> i64;
+    type Input: DuckDBType + crate::duckdb::vector::VectorElement + 'static;
+    type Output: DuckDBType + for<'a> crate::duckdb::vector::WritableVectorElement<Write<'a> = Self::Output> + 'static;
+    fn microseconds(input: <Self::Input as crate::duckdb::vector::VectorElement>::Ref<'_>) -> i64;
     fn output(microseconds: i64) -> Self::Output;
     /// Microseconds to add.
     fn offset(zone: &TimeZone, microseconds: i64) -> std::result::Result<i64, jiff::Error>;

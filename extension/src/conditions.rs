@@ -3,7 +3,7 @@
 //! A condition is a list with TRUE, FALSE or NULL (not known) for each bar. They follow SQL's logic of three values, where a bar before the
 //! start of the series is not known.
 
-use duckdb_neo::{
+use crate::duckdb::{
     DuckDBType, Error, Result,
     connection::Context,
     data_chunk::VectorCollection,

@@ -2,7 +2,7 @@
 //!
 //! They stand where the value is used. Each message names the function and the parameter, what was given and what is allowed.
 
-use duckdb_neo::{Result, extension::Extension, types::DateValue};
+use crate::duckdb::{Result, extension::Extension, types::DateValue};
 use jiff::civil::Date;
 
 use crate::{clock, row_function::RowFunction};

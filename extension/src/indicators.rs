@@ -8,10 +8,10 @@ mod options;
 
 use std::{borrow::Cow, sync::LazyLock};
 
-use duckdb_neo::{
-    DuckDBType, Error, Parameters, QueryParameter, Result,
+use crate::duckdb::{
+    DuckDBType, Error, Result,
     bind_arguments::BindArguments,
-    connection::{Context, FFILink},
+    connection::Context,
     data_chunk::VectorCollection,
     enums::FunctionProperty,
     extension::Extension,
@@ -163,10 +163,8 @@ impl Indicator {
         if self.outputs.len() == 1 {
             return Ok(kinds[0].clone());
         }
-        let kinds = kinds.into_iter().map(|kind| Value::from_logical_type(extension, kind)).collect::<Result<Vec<_>>>()?;
-        let fields: Vec<(&str, &dyn QueryParameter)> =
-            self.outputs.iter().zip(&kinds).map(|(name, kind)| (name.as_str(), kind as &dyn QueryParameter)).collect();
-        extension.logical_type_create("STRUCT", Parameters::Named(&fields))
+        let fields: Vec<_> = self.outputs.iter().map(String::as_str).zip(kinds.into_iter().cloned()).collect();
+        structure(extension, &fields)
     }
 
     /// Which outputs are places in the series.
@@ -524,6 +522,21 @@ impl ScalarBindCallbacks for Indicator {
             .map(Some)
         })
     }
+}
+
+/// The type of a STRUCT with these fields.
+#[cfg(not(feature = "loadable-v1"))]
+fn structure(extension: &Extension, fields: &[(&str, LogicalType)]) -> Result<LogicalType> {
+    use duckdb_neo::{Parameters, QueryParameter, connection::FFILink as _};
+
+    let kinds = fields.iter().map(|(_, kind)| Value::from_logical_type(extension, kind)).collect::<Result<Vec<_>>>()?;
+    let fields: Vec<_> = fields.iter().zip(&kinds).map(|((name, _), kind)| (*name, kind as &dyn QueryParameter)).collect();
+    extension.logical_type_create("STRUCT", Parameters::Named(&fields))
+}
+
+#[cfg(feature = "loadable-v1")]
+fn structure(_: &Extension, fields: &[(&str, LogicalType)]) -> Result<LogicalType> {
+    LogicalType::structure(fields)
 }
 
 /// One value.

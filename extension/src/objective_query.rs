@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 
-use duckdb_neo::{Result, extension::Extension};
+use crate::duckdb::{Result, extension::Extension};
 use sqlparser::{
     ast::{
         BinaryOperator, CeilFloorKind, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, UnaryOperator,
@@ -56,11 +56,12 @@ fn objective_query(arguments: &[Option<&str>]) -> std::result::Result<Option<Str
         return Err(refused(reason));
     }
     let relation = arguments[1].unwrap_or_default().replace('"', "\"\"");
+    // DuckDB 1.5 has no logarithm of 0, which is an infinity later: TRY makes it NULL, too.
     // A text or a date is a mistake, and none that the sessions are asked about.
     let no_number = refused("it is no number".to_owned()).replace('\'', "''");
     Ok(Some(format!(
         "SELECT judged.*, CASE WHEN isfinite(TRY_CAST(judged.raw_objective AS DOUBLE)) THEN TRY_CAST(judged.raw_objective AS DOUBLE) END AS objective \
-         FROM (SELECT one_row.*, {expression} AS raw_objective FROM \"{relation}\" AS one_row) AS judged \
+         FROM (SELECT one_row.*, TRY({expression}) AS raw_objective FROM \"{relation}\" AS one_row) AS judged \
          WHERE CASE WHEN regexp_full_match(typeof(judged.raw_objective), '{NUMBERS}') THEN true ELSE error('{no_number}') END"
     )))
 }

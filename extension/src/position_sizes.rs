@@ -6,7 +6,7 @@ use std::{
     collections::BinaryHeap,
 };
 
-use duckdb_neo::{
+use crate::duckdb::{
     DuckDBType, Error, Result,
     connection::Context,
     data_chunk::VectorCollection,

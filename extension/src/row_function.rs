@@ -5,7 +5,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use duckdb_neo::{
+use crate::duckdb::{
     DuckDBType, Error, Result,
     bind_arguments::BindArguments,
     connection::{Context, FFILink},

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use duckdb_neo::{
+use crate::duckdb::{
     Error, Result,
     data_chunk::VectorCollection,
     types::{List, TimestampValue},

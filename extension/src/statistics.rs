@@ -4,7 +4,7 @@
 mod isotonic;
 mod overfitting;
 
-use duckdb_neo::{
+use crate::duckdb::{
     DuckDBType, Error, Result,
     connection::Context,
     data_chunk::VectorCollection,

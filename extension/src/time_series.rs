@@ -6,7 +6,7 @@
 
 use std::{cmp::Ordering, marker::PhantomData};
 
-use duckdb_neo::{
+use crate::duckdb::{
     DuckDBType, Result,
     aggregate::{AggregateCallbacks, AggregateFunctionBuilder, ReturnTypeHandle, States},
     bind_arguments::BindArguments,

@@ -9,8 +9,8 @@ mod literal;
 
 use std::collections::{HashMap, HashSet};
 
-use duckdb_neo::enums::FunctionProperty;
-use duckdb_neo::{
+use crate::duckdb::enums::FunctionProperty;
+use crate::duckdb::{
     DuckDBType, Error, Result,
     connection::{Context, FFILink},
     data_chunk::VectorCollection,
@@ -158,6 +158,8 @@ impl ScalarCallbacks for TradeQuery {
                 let reader = Reader { context, text: &text };
                 let request = reader.request(&values[0], &values[1], &values[2], definition)?;
                 let sql = request.sql().map_err(|message| Error::invalid_input(format!("{}: {message}", request.function)))?;
+                #[cfg(feature = "loadable-v1")]
+                let sql = crate::duckdb::qualified_calls(&sql)?;
                 writer.set_ref(row, Some(&sql))?;
             }
             Ok(())

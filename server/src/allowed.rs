@@ -75,6 +75,15 @@ struct Macro {
     definition: String,
 }
 
+/// Whether there are values for the parameters of a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Values {
+    /// There are none, so that it may have no parameters.
+    None,
+    /// There are.
+    Bound,
+}
+
 /// What there is to be read and called.
 #[derive(Debug)]
 struct Catalogue {
@@ -85,19 +94,21 @@ struct Catalogue {
     own: HashMap<(Place, String), Vec<String>>,
     /// Those of the user, by name.
     macros: HashMap<String, Vec<Macro>>,
+    /// Those that were made for this statement's dialect. They come before all others of their names.
+    of_dialect: HashSet<(Place, String)>,
 }
 
 /// Refuses a statement that is not allowed.
 ///
 /// # Errors
 /// [`Error::Invalid`] with what was found and what is expected; what DuckDB says.
-pub(crate) fn check(connection: &Connection, sql: &str) -> Result<()> {
+pub(crate) fn check(connection: &Connection, sql: &str, values: Values) -> Result<()> {
     if sql.contains('\0') {
         return Err(Error::Invalid("the statement has a character 0 in it; expected text".to_owned()));
     }
     let tree = tree(connection, sql)?;
     let catalogue = Catalogue::load(connection)?;
-    let mut check = Check { connection, catalogue: &catalogue, seen: HashSet::new() };
+    let mut check = Check { connection, catalogue: &catalogue, values, within_macros: 0, seen: HashSet::new() };
     check.part(&tree, &mut Vec::new()).map_err(Error::Invalid)
 }
 
@@ -158,15 +169,16 @@ impl Catalogue {
             "SELECT entry.schema_name, entry.table_name FROM duckdb_tables() AS entry \
              WHERE entry.database_name = current_database() AND NOT entry.internal \
              UNION ALL SELECT entry.schema_name, entry.view_name FROM duckdb_views() AS entry \
-             WHERE entry.database_name = current_database() AND NOT entry.internal",
+             WHERE entry.database_name IN (current_database(), 'temp') AND NOT entry.internal",
         )?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             relations.insert((folded(&row.get::<_, String>(0)?), folded(&row.get::<_, String>(1)?)));
         }
-        let (mut own, mut macros) = (HashMap::new(), HashMap::<String, Vec<Macro>>::new());
+        let (mut own, mut macros, mut of_dialect) = (HashMap::new(), HashMap::<String, Vec<Macro>>::new(), HashSet::new());
         let mut statement = connection.prepare(&format!(
-            "SELECT entry.function_name, entry.function_type, entry.internal, array_to_string(entry.parameters, ','), entry.macro_definition \
+            "SELECT entry.function_name, entry.function_type, entry.internal, array_to_string(entry.parameters, ','), entry.macro_definition, \
+             entry.database_name = 'temp' \
              FROM duckdb_functions() AS entry \
              WHERE NOT entry.internal OR list_has_any(entry.categories, {OWN_CATEGORIES})"
         ))?;
@@ -174,7 +186,9 @@ impl Catalogue {
         while let Some(row) = rows.next()? {
             let name = folded(&row.get::<_, String>(0)?);
             let place = if row.get::<_, String>(1)?.starts_with("table") { Place::Table } else { Place::Value };
-            if row.get(2)? {
+            if row.get(5)? {
+                of_dialect.insert((place, name));
+            } else if row.get(2)? {
                 let parameters = row.get::<_, Option<String>>(3)?.unwrap_or_default();
                 own.insert((place, name), parameters.split(',').map(folded).collect());
             } else {
@@ -182,7 +196,7 @@ impl Catalogue {
                 macros.entry(name).or_default().push(Macro { place, definition });
             }
         }
-        Ok(Catalogue { database: folded(&database), relations, own, macros })
+        Ok(Catalogue { database: folded(&database), relations, own, macros, of_dialect })
     }
 
     /// Whether a name is that of a table or view. A name without its schema is looked up in `main`; elsewhere it might be taken for a file.
@@ -203,6 +217,9 @@ impl Catalogue {
 struct Check<'a> {
     connection: &'a Connection,
     catalogue: &'a Catalogue,
+    values: Values,
+    /// Within how many of the user's macros this is.
+    within_macros: usize,
     /// The user's macros that were looked at.
     seen: HashSet<String>,
 }
@@ -229,10 +246,12 @@ impl Check<'_> {
         match (part.get("class"), part.get("type")) {
             (Some(class), _) => {
                 let class = class.as_str().unwrap_or_default();
-                if !EXPRESSIONS.contains(&class) {
+                let is_bound = class == "PARAMETER" && self.values == Values::Bound;
+                if !EXPRESSIONS.contains(&class) && !is_bound {
                     return Err(unknown_part(class));
                 }
                 match class {
+                    "FUNCTION" | "WINDOW" if self.is_of_dialect(Place::Value, part) => {}
                     "FUNCTION" | "WINDOW" => self.function(Place::Value, text("function_name"))?,
                     // Bytes that are taken for the state of a computation.
                     "TYPE" if text("type_name").eq_ignore_ascii_case("aggregate_state") => return Err(unknown_part("AGGREGATE_STATE")),
@@ -312,8 +331,10 @@ impl Check<'_> {
             return Err(unknown_part("TABLE_FUNCTION"));
         };
         let name = function.get("function_name").and_then(Json::as_str).unwrap_or_default();
-        self.function(Place::Table, name)?;
-        self.hidden_text(name, function)?;
+        if !self.is_of_dialect(Place::Table, function) {
+            self.function(Place::Table, name)?;
+            self.hidden_text(name, function)?;
+        }
         for (key, value) in function {
             self.child(key, value, scope)?;
         }
@@ -346,6 +367,14 @@ impl Check<'_> {
         Ok(())
     }
 
+    /// Whether a function is one that was made for the statement's dialect. With its schema it would be another, and within a macro of the
+    /// user's it may be.
+    fn is_of_dialect(&self, place: Place, function: &Map<String, Json>) -> bool {
+        let text = |key: &str| function.get(key).and_then(Json::as_str).unwrap_or_default();
+        let is_plain = text("schema").is_empty() && text("catalog").is_empty() && self.within_macros == 0;
+        is_plain && self.catalogue.of_dialect.contains(&(place, folded(text("function_name"))))
+    }
+
     /// A function is one of DuckDB's that is listed, one of Stockscan's, or a macro of the user's that would be allowed if its text stood there.
     fn function(&mut self, place: Place, given: &str) -> Checked {
         let name = folded(given);
@@ -366,7 +395,9 @@ impl Check<'_> {
         }
         for entry in macros {
             let sql = if entry.place == Place::Value { format!("SELECT {}", entry.definition) } else { entry.definition.clone() };
+            self.within_macros += 1;
             let checked = tree(self.connection, &sql).map_err(|error| error.to_string()).and_then(|tree| self.part(&tree, &mut Vec::new()));
+            self.within_macros -= 1;
             checked.map_err(|reason| format!("{given}() is a macro of the database's that may not be called here: {reason}"))?;
         }
         Ok(())
@@ -421,7 +452,7 @@ mod tests {
     }
 
     fn checked(engine: &Engine, sql: &str) -> std::result::Result<(), String> {
-        check(engine.connection(), sql).map_err(|error| error.to_string())
+        check(engine.connection(), sql, Values::None).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -183,6 +183,11 @@ impl Keys {
                 "expected a key, in the header Authorization: Bearer KEY or X-API-Key: KEY, or with a WebSocket as one of the protocols: stockscan, key.KEY",
             );
         };
+        self.find(given).map_or_else(|| refused("the key is not one of this server's"), Ok)
+    }
+
+    /// Whose key it is.
+    pub(crate) fn find(&self, given: &str) -> Option<Client> {
         let given = hash(given);
         let mut found = None;
         for key in &self.keys {
@@ -191,10 +196,7 @@ impl Keys {
                 found = Some(Client { name: key.name.clone(), role: key.role });
             }
         }
-        match found {
-            Some(client) => Ok(client),
-            None => refused("the key is not one of this server's"),
-        }
+        found
     }
 }
 

@@ -1,5 +1,5 @@
-//! Stockscan over HTTP: REST, WebSocket and server-sent events. Everything is asked of SQL through the engine; this checks who asks, binds what
-//! is given, and streams what comes back.
+//! Stockscan over HTTP: REST, WebSocket and server-sent events; and over the protocol of PostgreSQL. Everything is asked of SQL through the
+//! engine; this checks who asks, binds what is given, and streams what comes back.
 
 mod alerts;
 mod allowed;
@@ -28,6 +28,7 @@ mod market;
 mod openapi;
 mod optimize;
 mod options;
+mod postgres;
 mod presence;
 mod problem;
 mod query;
@@ -53,7 +54,7 @@ use std::{
 
 pub use auth::{Key, Keys, Role};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
-pub use options::Options;
+pub use options::{Options, PostgresOptions, Tls};
 pub use presence::{Announced, announced};
 pub use query::RUN_STATEMENT;
 pub use router::PREFIX;
@@ -66,12 +67,12 @@ use crate::app::App;
 /// How often what is no longer needed is forgotten.
 const TIDY: Duration = Duration::from_secs(60);
 
-/// Serves until the process is told to end. `ready` is told the address once the server listens.
+/// Serves until the process is told to end. `ready` is told the addresses once the server listens: that of HTTP, and that of PostgreSQL.
 ///
 /// # Errors
 /// [`Error::Output`] if the address cannot be listened at, [`Error::File`], [`Error::Invalid`] for keys that cannot be read, and as
 /// [`stockscan_engine::Engine::open`].
-pub fn serve(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> Result<()> {
+pub fn serve(options: Options, ready: impl FnOnce(SocketAddr, Option<SocketAddr>) -> Result<()>) -> Result<()> {
     // As many files as the system lets us open: each connection is one.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let grace = options.grace;
@@ -82,11 +83,16 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
     outcome
 }
 
-async fn run(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> Result<()> {
+async fn run(options: Options, ready: impl FnOnce(SocketAddr, Option<SocketAddr>) -> Result<()>) -> Result<()> {
     let listener = TcpListener::bind(options.address).await.map_err(|error| {
         std::io::Error::new(error.kind(), format!("{} cannot be listened at: {error}; --port names another port", options.address))
     })?;
     let address = listener.local_addr()?;
+    let postgres = match &options.postgres {
+        Some(postgres) => Some(postgres.listener(options.address).await?),
+        None => None,
+    };
+    let postgres_address = postgres.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?;
     let metrics = PrometheusBuilder::new()
         .set_buckets_for_metric(
             Matcher::Suffix("_seconds".to_owned()),
@@ -100,7 +106,7 @@ async fn run(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
     let router = router::router(&app);
     // From now on a signal ends the server, and not just the process.
     let told = told_to_end()?;
-    ready(address)?;
+    ready(address, postgres_address)?;
     let presence = app.market.file().map(|file| presence::Presence::announce(file, address));
     if let Some(Err(error)) = &presence {
         tracing::warn!(%error, "the address cannot be noted beside the database, so that commands that find it locked do not know whom to ask");
@@ -116,7 +122,12 @@ async fn run(options: Options, ready: impl FnOnce(SocketAddr) -> Result<()>) -> 
         }
     });
     alerts::follow(&app)?;
-    listen::serve(&app, listener, router).await;
+    let also = async {
+        if let Some((listener, tls)) = postgres {
+            postgres::serve(Arc::clone(&app), listener, tls).await;
+        }
+    };
+    tokio::join!(listen::serve(&app, listener, router), also);
     drop(presence);
     app.tasks.close();
     if tokio::time::timeout(grace, app.tasks.wait()).await.is_err() {

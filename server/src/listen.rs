@@ -99,7 +99,7 @@ pub(crate) async fn serve(app: &Arc<App>, listener: TcpListener, router: Router)
     }
 }
 
-fn is_of_connection(error: &io::Error) -> bool {
+pub(crate) fn is_of_connection(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }
 

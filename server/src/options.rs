@@ -21,7 +21,9 @@ pub struct Options {
     pub sources: Sources,
     /// The file with the keys of the clients; it need not exist.
     pub keys: PathBuf,
-    /// Whether strangers may send statements of their own.
+    /// Whether and how the protocol of PostgreSQL is spoken.
+    pub postgres: Option<PostgresOptions>,
+    /// Whether strangers may send statements of their own over HTTP.
     pub enable_query: bool,
     /// Pages of these origins may ask, as in `https://example.com`; pages of this server always may.
     pub origins: Vec<String>,
@@ -37,4 +39,22 @@ pub struct Options {
     pub job_timeout: Duration,
     /// How long a shutdown waits for what is going on.
     pub grace: Duration,
+}
+
+/// How the protocol of PostgreSQL is spoken.
+#[derive(Debug, Clone)]
+pub struct PostgresOptions {
+    /// The port, at the address of HTTP; 0: any that is free.
+    pub port: u16,
+    /// What makes it secret; `None`: nothing, so that only this machine can have it.
+    pub tls: Option<Tls>,
+}
+
+/// Files in PEM.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// The certificate, and those between it and its root.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }

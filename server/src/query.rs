@@ -1,4 +1,5 @@
-//! `POST /query`: a statement from outside, which only reads. It is run by a process of its own; this starts it and hands on what it writes.
+//! `POST /query`: a statement from outside, which only reads. It is run by a process of its own; this starts it and hands on what it writes, here
+//! and to the clients of PostgreSQL.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -31,7 +32,7 @@ use crate::{
     body::Body as JsonBody,
     problem::{Answer, Problem},
     rows,
-    statement::{Failure, Reply, Request, name_of},
+    statement::{Failure, Form, Reply, Request, name_of},
     work::{Instance, Stop},
 };
 
@@ -39,7 +40,7 @@ use crate::{
 pub const RUN_STATEMENT: &str = "run-statement";
 
 /// A longer statement is refused.
-const LONGEST_STATEMENT: usize = 64 << 10;
+pub(crate) const LONGEST_STATEMENT: usize = 64 << 10;
 /// More rows are left out.
 const MOST_ROWS: usize = 100_000;
 /// More bytes of rows are left out.
@@ -52,8 +53,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PIECE: usize = 64 << 10;
 /// So many pieces wait for a slow client.
 const PIECES: usize = 4;
-/// A reply is a line that is not longer.
-const LONGEST_REPLY: u64 = 64 << 10;
+/// A reply is a line that is not longer, even with the names of many columns.
+const LONGEST_REPLY: u64 = 1 << 20;
 /// Says whether rows were left out.
 const TRUNCATED: HeaderName = HeaderName::from_static("stockscan-truncated");
 
@@ -126,7 +127,34 @@ pub(crate) async fn query(State(app): State<Arc<App>>, headers: HeaderMap, JsonB
     if !(1..=MOST_ROWS).contains(&max_rows) {
         return Err(Problem::of_parameter("max_rows", format!("max_rows must be between 1 and {MOST_ROWS}, got {max_rows}")));
     }
+    let document = Form::Document { format: name_of(format).to_owned(), max_bytes: MOST_BYTES };
     let allowed = app.allowed();
+    let Started { reply, pieces } = start(&app, allowed, request.sql, document, max_rows).await?;
+    let truncated = match reply {
+        Reply::Rows { truncated, .. } => truncated,
+        Reply::Columns { .. } => return Err(Problem::internal("columns where rows were asked for")),
+        Reply::Failed { why, message } => return Err(problem(why, message, allowed)),
+    };
+    let mut response = Response::new(Body::from_stream(pieces));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(rows::media_type(format)));
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+    response.headers_mut().insert(TRUNCATED, HeaderValue::from_static(if truncated { "true" } else { "false" }));
+    Ok(response)
+}
+
+/// A statement that runs.
+pub(crate) struct Started {
+    /// What its process said first.
+    pub(crate) reply: Reply,
+    /// What it writes then.
+    pub(crate) pieces: Sent,
+}
+
+/// Starts the process of a statement, as soon as there is room for it.
+///
+/// # Errors
+/// 503 when others take too long, 504, and what keeps the process from being there.
+pub(crate) async fn start(app: &Arc<App>, allowed: Duration, sql: String, form: Form, max_rows: usize) -> Answer<Started> {
     let deadline = Instant::now() + allowed;
     let permit = match tokio::time::timeout(PATIENCE.min(allowed), AT_A_TIME.acquire()).await {
         Ok(Ok(permit)) => permit,
@@ -148,13 +176,12 @@ pub(crate) async fn query(State(app): State<Arc<App>>, headers: HeaderMap, JsonB
             return;
         }
         let request = Request {
-            sql: request.sql,
+            sql,
             database: file,
             scanners_directory: database.scanners_directory.as_deref().map(absolute),
-            format: name_of(format).to_owned(),
+            form,
             milliseconds: u64::try_from(deadline.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(u64::MAX),
             max_rows,
-            max_bytes: MOST_BYTES,
         };
         let (stdin, mut rows, reply) = match process.start(&request, deadline, allowed) {
             Ok(started) => started,
@@ -190,16 +217,7 @@ pub(crate) async fn query(State(app): State<Arc<App>>, headers: HeaderMap, JsonB
         Ok(Err(_)) => return Err(Problem::internal("the work ended in a panic")),
         Err(_) => return Err(Problem::too_slow(allowed.as_secs())),
     };
-    let truncated = match reply {
-        Reply::Rows { truncated, .. } => truncated,
-        Reply::Failed { why, message } => return Err(problem(why, message, allowed)),
-    };
-    let body = Body::from_stream(Sent { pieces: ReceiverStream::new(receiver), _ending: ending, _stop: stop });
-    let mut response = Response::new(body);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(rows::media_type(format)));
-    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
-    response.headers_mut().insert(TRUNCATED, HeaderValue::from_static(if truncated { "true" } else { "false" }));
-    Ok(response)
+    Ok(Started { reply, pieces: Sent { pieces: ReceiverStream::new(receiver), _ending: ending, _stop: stop } })
 }
 
 fn absolute(path: &Path) -> PathBuf {
@@ -208,7 +226,7 @@ fn absolute(path: &Path) -> PathBuf {
 
 fn problem(why: Failure, message: String, allowed: Duration) -> Problem {
     match why {
-        Failure::Statement => Problem::of_parameter("sql", message),
+        Failure::Statement | Failure::Rows => Problem::of_parameter("sql", message),
         Failure::Memory => Error::Database("Out of Memory Error: a statement from outside".to_owned()).into(),
         Failure::Time => Problem::too_slow(allowed.as_secs()),
         Failure::Busy => Problem::busy(message, 1),
@@ -294,8 +312,8 @@ impl Drop for Ending {
     }
 }
 
-/// The rows as a body. The process ends when it is dropped.
-struct Sent {
+/// What a process writes, in pieces. It ends when this is dropped.
+pub(crate) struct Sent {
     pieces: ReceiverStream<io::Result<Bytes>>,
     _ending: Ending,
     _stop: Stop,

@@ -10,7 +10,7 @@
 
 use std::{
     collections::HashSet,
-    io::{self, Read, Write},
+    io::{self, BufWriter, Read, Write},
     path::PathBuf,
     process::{self, ExitCode},
     sync::Arc,
@@ -27,7 +27,10 @@ use serde::{Deserialize, Serialize};
 use stockscan_engine::{Engine, Error, Flow, Location, Options, Query, Result};
 use stockscan_formats::{Format, RowWriter, arrow_error};
 
-use crate::allowed;
+use crate::{
+    allowed::{self, Values},
+    postgres::{Column, Wire, answer_in_messages},
+};
 
 /// What DuckDB may take, as it counts it.
 const MEMORY: &str = "1GB";
@@ -36,6 +39,8 @@ const ALL_MEMORY: u64 = 2 << 30;
 const THREADS: u32 = 2;
 /// The reply is held back until so much of the rows is there: what has no place in the format shows until then.
 const HELD_BACK: usize = 1 << 20;
+/// Size of the pieces in which messages are written.
+const PIECE: usize = 64 << 10;
 /// No message is longer, whatever a statement puts into one.
 const LONGEST_MESSAGE: usize = 4000;
 /// A process that has not ended so long after its time is up is not waited for.
@@ -50,20 +55,38 @@ pub(crate) struct Request {
     pub(crate) database: Option<PathBuf>,
     /// The folder of the user's own scanners.
     pub(crate) scanners_directory: Option<PathBuf>,
-    /// Name of the format: `json`, `ndjson`, `csv`, `arrow`, `parquet`.
-    pub(crate) format: String,
+    /// How the rows are written.
+    pub(crate) form: Form,
     /// How long it may take.
     pub(crate) milliseconds: u64,
-    /// More rows are left out.
+    /// There are no more rows than these.
     pub(crate) max_rows: usize,
-    /// More bytes of rows, as they are in memory, are left out.
-    pub(crate) max_bytes: usize,
+}
+
+/// How the rows are written.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Form {
+    /// All of them, in a format that has a name: `json`, `ndjson`, `csv`, `arrow`, `parquet`.
+    Document {
+        /// The format.
+        format: String,
+        /// More bytes of rows, as they are in memory, are left out.
+        max_bytes: usize,
+    },
+    /// As they come, as messages of PostgreSQL's.
+    Messages(Wire),
 }
 
 /// How it went.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Reply {
+    /// Messages follow; the last is a reply.
+    Columns {
+        /// The columns.
+        columns: Vec<Column>,
+    },
     /// The rows follow.
     Rows {
         /// How many.
@@ -92,6 +115,8 @@ pub(crate) enum Failure {
     Memory,
     /// It takes too long.
     Time,
+    /// It has more rows than are sent.
+    Rows,
     /// The database is not there, or in use.
     Busy,
     /// Anything else.
@@ -100,7 +125,7 @@ pub(crate) enum Failure {
 
 /// A column of the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Column {
+struct NamedColumn {
     name: String,
     #[serde(rename = "type")]
     kind: String,
@@ -146,7 +171,11 @@ fn serve() -> Result<()> {
         thread::sleep(allowed + GRACE);
         process::exit(1);
     });
-    let outcome = answer(&request, started, allowed);
+    let (format, max_bytes) = match &request.form {
+        Form::Document { format, max_bytes } => (format, *max_bytes),
+        Form::Messages(wire) => return serve_messages(&request, wire, started, allowed),
+    };
+    let outcome = answer(&request, format, max_bytes, started, allowed);
     let mut output = Output { held: Vec::new(), is_begun: false };
     let written = outcome.and_then(|rows| rows.write(&mut output));
     match written {
@@ -163,6 +192,41 @@ fn serve() -> Result<()> {
     }
 }
 
+/// The reply is the last message where it is not the first.
+fn serve_messages(request: &Request, wire: &Wire, started: Instant, allowed: Duration) -> Result<()> {
+    let mut output = BufWriter::with_capacity(PIECE, io::stdout());
+    let mut is_begun = false;
+    let outcome = limit_process().and_then(|()| locked_down(request)).and_then(|engine| {
+        answer_in_messages(
+            &engine,
+            &request.sql,
+            wire,
+            allowed.saturating_sub(started.elapsed()),
+            request.max_rows,
+            &mut output,
+            &mut is_begun,
+        )
+    });
+    let reply = match outcome {
+        Ok(row_count) => Reply::Rows { row_count, truncated: false, execution_time_ms: started.elapsed().as_secs_f64() * 1000.0 },
+        Err(Error::Output(error)) => return Err(Error::Output(error)),
+        Err(error) => {
+            let (why, mut message) = told(error, request.database.as_deref());
+            message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
+            Reply::Failed { why, message }
+        }
+    };
+    if is_begun {
+        let reply = serde_json::to_vec(&reply).map_err(io::Error::from)?;
+        output.write_all(b"E")?;
+        output.write_all(&u32::try_from(reply.len() + 4).unwrap_or_default().to_be_bytes())?;
+        output.write_all(&reply)?;
+    } else {
+        line_of(&mut output, &reply)?;
+    }
+    Ok(output.flush()?)
+}
+
 /// The rows of an answer, all of them.
 struct Rows {
     format: Format,
@@ -173,18 +237,18 @@ struct Rows {
     started: Instant,
 }
 
-fn answer(request: &Request, started: Instant, allowed: Duration) -> Result<Rows> {
-    let format = format_named(&request.format).ok_or_else(|| Error::Invalid(format!("format {}", request.format)))?;
+fn answer(request: &Request, format: &str, max_bytes: usize, started: Instant, allowed: Duration) -> Result<Rows> {
+    let format = format_named(format).ok_or_else(|| Error::Invalid(format!("format {format}")))?;
     limit_process()?;
     let engine = locked_down(request)?;
-    allowed::check(engine.connection(), &request.sql)?;
+    allowed::check(engine.connection(), &request.sql, Values::None)?;
     let left = allowed.saturating_sub(started.elapsed());
     let (mut schema, mut batches, mut row_count, mut bytes, mut truncated) = (None, Vec::new(), 0, 0, false);
     engine.stream(&Query::plain(request.sql.as_str()), Some(left), |given| {
         let plain = &*schema.insert(plain(given));
         Ok(|batch: RecordBatch| {
             let batch = as_plain(&batch, plain)?;
-            let rows = fitting(&batch, request.max_rows - row_count, request.max_bytes - bytes);
+            let rows = fitting(&batch, request.max_rows - row_count, max_bytes - bytes);
             row_count += rows;
             bytes += size(&batch.slice(0, rows));
             batches.push(batch.slice(0, rows));
@@ -193,7 +257,7 @@ fn answer(request: &Request, started: Instant, allowed: Duration) -> Result<Rows
         })
     })?;
     if truncated && row_count == 0 {
-        return Err(Error::Invalid(format!("the first row has more than {} bytes; expected less in an answer", request.max_bytes)));
+        return Err(Error::Invalid(format!("the first row has more than {} bytes; expected less in an answer", max_bytes)));
     }
     let schema = schema.unwrap_or_else(|| Arc::new(Schema::empty()));
     Ok(Rows { format, schema, batches, row_count, truncated, started })
@@ -283,6 +347,7 @@ fn locked_down(request: &Request) -> Result<Engine> {
 fn told(error: Error, database: Option<&std::path::Path>) -> (Failure, String) {
     let text = match error {
         Error::Invalid(text) => return (Failure::Statement, text),
+        Error::Stopped(text) => return (Failure::Rows, text),
         Error::Timeout(_) | Error::Interrupted => return (Failure::Time, String::new()),
         Error::NoDatabase(_) => return (Failure::Busy, "there is no database yet; take bars in first".to_owned()),
         Error::Locked { .. } => return (Failure::Busy, "the database is in use by another process; try again in a moment".to_owned()),
@@ -306,6 +371,7 @@ fn told(error: Error, database: Option<&std::path::Path>) -> (Failure, String) {
         | "Decimal"
         | "Divide by Zero"
         | "Expression"
+        | "Extension Autoloading"
         | "Invalid"
         | "Invalid Input"
         | "Invalid type"
@@ -326,8 +392,8 @@ impl Rows {
         let Rows { format, schema, batches, row_count, truncated, .. } = self;
         line_of(&mut output.held, &Reply::Rows { row_count, truncated, execution_time_ms })?;
         if format == Format::Json {
-            let columns: Vec<Column> =
-                schema.fields().iter().map(|field| Column { name: field.name().clone(), kind: sql_type(field.data_type()) }).collect();
+            let columns: Vec<NamedColumn> =
+                schema.fields().iter().map(|field| NamedColumn { name: field.name().clone(), kind: sql_type(field.data_type()) }).collect();
             let columns = serde_json::to_string(&columns).map_err(io::Error::from)?;
             write!(
                 output,

@@ -9,6 +9,7 @@ use super::{Output, whole};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scanner serve
+  scanner serve --postgres-port 5433
   scanner serve --port 9000 --enable-query --allow-origin https://example.com
   scanner serve --host 0.0.0.0 --rate-limit 50 --log-format json
 
@@ -23,9 +24,18 @@ pub(crate) struct Serve {
     /// File with the keys of clients [default: api_keys.json beside the history]
     #[arg(long, env = "STOCKSCAN_KEYS", value_name = "FILE")]
     pub(crate) keys: Option<PathBuf>,
-    /// Let clients send SQL of their own, which can only read
+    /// Let clients send SQL of their own over HTTP, which can only read
     #[arg(long)]
     pub(crate) enable_query: bool,
+    /// Port at which to speak the protocol of PostgreSQL, too; 0: any that is free [default: api.postgres_port of the configuration: none]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) postgres_port: Option<u16>,
+    /// File with the certificate for connections of PostgreSQL's clients, in PEM
+    #[arg(long, value_name = "FILE", env = "STOCKSCAN_POSTGRES_TLS_CERTIFICATE", requires = "postgres_tls_key")]
+    pub(crate) postgres_tls_certificate: Option<PathBuf>,
+    /// File with the private key of that certificate
+    #[arg(long, value_name = "FILE", env = "STOCKSCAN_POSTGRES_TLS_KEY", requires = "postgres_tls_certificate")]
+    pub(crate) postgres_tls_key: Option<PathBuf>,
     /// Let pages of this origin ask; may be given several times
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) allow_origin: Vec<String>,

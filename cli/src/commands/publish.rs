@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use place::{Kind, Place};
 use results::{SCHEMA, Standing};
 use stockscan_engine::{
-    Argument, Call, Column, Engine, Error, Query, Result, Signature, Value, counted, is_built_in, is_scanner_name, opening_failed, quoted_text,
+    Argument, Call, Column, Engine, Error, Query, Result, Signature, Value, counted, is_built_in, is_scanner_name, opening_failed,
+    quoted_text,
 };
 
 use super::{
@@ -108,7 +109,8 @@ impl Publication {
     /// Refuses a scanner whose columns cannot be published.
     fn check_columns(&self, there: &[String]) -> Result<()> {
         let function = self.scanning.function.clone();
-        let missing: Vec<String> = REQUIRED_COLUMNS.iter().filter(|name| !there.iter().any(|one| one == *name)).map(|name| (*name).to_owned()).collect();
+        let missing: Vec<String> =
+            REQUIRED_COLUMNS.iter().filter(|name| !there.iter().any(|one| one == *name)).map(|name| (*name).to_owned()).collect();
         if !missing.is_empty() {
             return Err(Error::MissingColumns { function, missing });
         }
@@ -130,7 +132,10 @@ pub(crate) fn run(global: &Global, publish: &Publish) -> Result<()> {
     };
     let place = Place::occupy(&publish.to, waiting)?;
     if place.is(&database(global)) || place.is(recording::state(global).path()) {
-        return Err(Error::Invalid(format!("{} holds the bars or the history; results are published to a file of their own", place.name())));
+        return Err(Error::Invalid(format!(
+            "{} holds the bars or the history; results are published to a file of their own",
+            place.name()
+        )));
     }
     let engine = open(global, Access::Read)?;
     progress::stop_on_interrupt(&engine);
@@ -176,7 +181,8 @@ fn named(place: &Place, error: Error) -> Error {
 
 /// The first and the last day that are asked for, as SQL writes them.
 fn days(engine: &Engine, publish: &Publish) -> Result<(String, String)> {
-    let [start, end] = [(&publish.start_date, FIRST), (&publish.end_date, LAST)].map(|(given, other)| text(given.as_deref().unwrap_or(other)));
+    let [start, end] =
+        [(&publish.start_date, FIRST), (&publish.end_date, LAST)].map(|(given, other)| text(given.as_deref().unwrap_or(other)));
     let sql = "SELECT concat_ws(' ', session_date(?, 'publish', 'start_date'), session_date(?, 'publish', 'end_date'), \
                in_order(?, ?, 'publish', 'start_date', 'end_date'))";
     let days = engine.text(Query::with_values(sql, vec![start.clone(), end.clone(), start, end]))?.unwrap_or_default();
@@ -251,7 +257,10 @@ fn make(
     if let Some(error) = error {
         return Err(error);
     }
-    if is_changed && place.kind == Kind::File && let Some(one) = published.first() {
+    if is_changed
+        && place.kind == Kind::File
+        && let Some(one) = published.first()
+    {
         results::views(engine, &one.outcome_columns)?;
     }
     Ok((Rows::of(engine, &results::summary(), None)?, is_changed))
@@ -329,7 +338,12 @@ fn publications(engine: &Engine, global: &Global, publish: &Publish, (start, end
             title: found.map(|scanner| scanner.title.clone()).unwrap_or_default(),
             columns: engine.documented_columns(&function)?,
             outcome_columns: outcome_columns.clone(),
-            cutoff: call.arguments.iter().find(|(name, _)| name == "cutoff_time").and_then(|(_, value)| plain(value)).unwrap_or_else(|| default(&signature, "cutoff_time")),
+            cutoff: call
+                .arguments
+                .iter()
+                .find(|(name, _)| name == "cutoff_time")
+                .and_then(|(_, value)| plain(value))
+                .unwrap_or_else(|| default(&signature, "cutoff_time")),
             exit: given("exit_time").unwrap_or_else(|| default(&outcomes, "exit_time")),
             bar_minutes: global.bar_minutes,
             parameters: parameters(engine, &call, &trading)?,
@@ -359,7 +373,8 @@ fn unfit(engine: &Engine, function: &str, publish: &Publish) -> Result<Option<St
     if !function.strip_prefix("scan_").is_some_and(is_scanner_name) {
         return Ok(Some(format!("{function} has a name that cannot be a table's everywhere; expected small letters, digits and _")));
     }
-    let missing: Vec<&str> = NEEDED.iter().filter(|name| !signature.parameters.iter().any(|(parameter, _)| parameter == *name)).copied().collect();
+    let missing: Vec<&str> =
+        NEEDED.iter().filter(|name| !signature.parameters.iter().any(|(parameter, _)| parameter == *name)).copied().collect();
     if !missing.is_empty() {
         return Ok(Some(format!(
             "{function} has no parameter {}, which a range of sessions is scanned with; 'scanner new NAME' writes a scanner that has all it takes",
@@ -442,7 +457,8 @@ fn sql_version(engine: &Engine, is_built_in: bool) -> Result<String> {
 
 /// Refuses days without a session.
 fn check_range(engine: &Engine, (start, end): &(String, String), bars: &[(String, Argument)]) -> Result<()> {
-    let sql = "SELECT CAST(min(session_date) AS VARCHAR) FROM stockscan_sessions WHERE session_date BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)";
+    let sql =
+        "SELECT CAST(min(session_date) AS VARCHAR) FROM stockscan_sessions WHERE session_date BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)";
     if engine.text(Query::with_values(sql, vec![text(start), text(end)]))?.is_some() {
         return Ok(());
     }

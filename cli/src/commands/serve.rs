@@ -9,7 +9,7 @@ use std::{
 
 use stockscan_configuration::Sources;
 use stockscan_engine::{Error, Options as DatabaseOptions, Result};
-use stockscan_server::{Keys, Options, PREFIX};
+use stockscan_server::{Keys, Options, PREFIX, PostgresOptions, Tls};
 use tracing_subscriber::{EnvFilter, fmt};
 
 use super::{Access, database, options, own_scanners};
@@ -27,6 +27,7 @@ pub(crate) fn run(global: &Global, serve: &Serve) -> Result<()> {
             keys.display()
         )));
     }
+    let postgres = postgres(global, serve, address)?;
     log(global, serve);
     let is_local = address.ip().is_loopback();
     let processors = thread::available_parallelism().map_or(1, usize::from);
@@ -38,6 +39,7 @@ pub(crate) fn run(global: &Global, serve: &Serve) -> Result<()> {
         configuration: global.configuration.clone(),
         sources: Sources { named: global.config_file.clone(), variables: global.variables.clone() },
         keys,
+        postgres,
         enable_query: serve.enable_query,
         origins: serve.allow_origin.iter().map(|origin| origin.trim_end_matches('/').to_owned()).collect(),
         rate_limit: serve.rate_limit.or((!is_local).then_some(USUAL_RATE)),
@@ -47,8 +49,11 @@ pub(crate) fn run(global: &Global, serve: &Serve) -> Result<()> {
         job_timeout: Duration::from_secs(u64::from(serve.job_timeout)),
         grace: Duration::from_secs(u64::from(serve.grace)),
     };
-    stockscan_server::serve(options, |address| {
+    stockscan_server::serve(options, |address, postgres| {
         if !global.quiet {
+            if let Some(postgres) = postgres {
+                say!("speaking the protocol of PostgreSQL at {postgres}");
+            }
             say!(
                 "serving {}: dashboard at http://{address}/, interface at http://{address}{PREFIX}, described at http://{address}{PREFIX}/docs; \
                  Ctrl-C ends it",
@@ -73,6 +78,22 @@ fn address(global: &Global, serve: &Serve) -> Result<SocketAddr> {
     address.ok_or_else(|| {
         Error::Invalid(format!("--host {host}: expected a name or an address of this machine, such as localhost or 0.0.0.0"))
     })
+}
+
+/// Whether and how the protocol of PostgreSQL is spoken.
+fn postgres(global: &Global, serve: &Serve, address: SocketAddr) -> Result<Option<PostgresOptions>> {
+    let configured = global.configuration.api.postgres_port.as_ref().and_then(|port| u16::try_from(port.0).ok());
+    let Some(port) = serve.postgres_port.or(configured) else { return Ok(None) };
+    let files = serve.postgres_tls_certificate.clone().zip(serve.postgres_tls_key.clone());
+    let tls = files.map(|(certificate, key)| Tls { certificate, key });
+    if tls.is_none() && !address.ip().is_loopback() {
+        return Err(Error::Invalid(format!(
+            "others can reach {}, and would send their keys to port {port} for all to read; give --postgres-tls-certificate and \
+             --postgres-tls-key, or listen at localhost",
+            address.ip()
+        )));
+    }
+    Ok(Some(PostgresOptions { port, tls }))
 }
 
 /// The file with the keys.

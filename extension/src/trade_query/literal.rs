@@ -1,6 +1,6 @@
 //! DuckDB's values as SQL text.
 
-use duckdb_neo::{
+use crate::duckdb::{
     Result,
     connection::{Context, FFILink},
     logical_type::{LogicalType, LogicalTypeID},

@@ -192,7 +192,8 @@ pub(super) fn standing(engine: &Engine, one: &Publication) -> Result<Standing> {
 }
 
 fn columns(engine: &Engine, database: &str, table: &str) -> Result<Vec<String>> {
-    let sql = "SELECT column_name || ' ' || data_type FROM duckdb_columns() WHERE database_name = ? AND table_name = ? ORDER BY column_index";
+    let sql =
+        "SELECT column_name || ' ' || data_type FROM duckdb_columns() WHERE database_name = ? AND table_name = ? ORDER BY column_index";
     texts(engine, sql, &[text(database), text(table)])
 }
 
@@ -203,7 +204,8 @@ fn difference(before: &str, now: &str) -> String {
     let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
     let said = |value: Option<&serde_json::Value>| value.map_or("none".to_owned(), ToString::to_string);
     let changes = names.into_iter().filter(|name| before.get(*name) != now.get(*name));
-    let changes: Vec<String> = changes.map(|name| format!("{name} was {} and is {}", said(before.get(name)), said(now.get(name)))).collect();
+    let changes: Vec<String> =
+        changes.map(|name| format!("{name} was {} and is {}", said(before.get(name)), said(now.get(name)))).collect();
     changes.join(", ")
 }
 

@@ -8,6 +8,8 @@ A file is a list of records, separated by empty lines:
     loop i 0 3              the records up to endloop with ${i} = 0, 1, 2
     foreach x a b c         the records up to endloop with ${x} = a, b, c
     require stockscan       the extension is loaded before the file starts
+    skipif duckdb-1.5       in front of a record: it is not for DuckDB 1.5, for the reason in the comment above
+    onlyif duckdb-1.5       in front of a record: it is for DuckDB 1.5 only
 
 A query has one type per column: R is compared as a number, to a relative 1e-9; I, T, B and D are compared as DuckDB's texts. NULL is written
 NULL, an empty text (empty). Lines that start with # are comments. __TEST_DIR__ is an empty folder for the file's own use.
@@ -21,6 +23,7 @@ from pathlib import Path
 import duckdb
 
 TYPES = "IRTBD"
+CONDITIONS = ("skipif", "onlyif")
 
 
 class Failure(AssertionError):
@@ -79,6 +82,13 @@ def _parse(path: Path, lines: list[tuple[int, str]]) -> list[Record]:
         if line.strip():
             block.append((number, line))
         elif block:
+            is_for_this = True
+            while block[0][1].split()[0] in CONDITIONS:
+                condition, version = block.pop(0)[1].split()
+                is_for_this &= (condition == "onlyif") == duckdb.__version__.startswith(version.removeprefix("duckdb-"))
+            if not is_for_this:
+                block = []
+                continue
             (first, head), texts = block[0], [text for _, text in block[1:]]
             divider = texts.index("----") if "----" in texts else None
             sql = "\n".join(texts[:divider])

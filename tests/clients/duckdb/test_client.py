@@ -14,9 +14,9 @@ import polars
 import pyarrow.parquet
 import pytest
 
-from conftest import EXTENSION, connect
+from conftest import EXTENSION, IS_1_5, P, connect
 
-SCAN = "FROM scan_breakout('2024-10-01', end_date := '2025-01-15')"
+SCAN = f"FROM {P}scan_breakout('2024-10-01', end_date := '2025-01-15')"
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +64,14 @@ print(connection.execute({SCAN!r}).fetchall())
 
 
 def test_loading_and_scanning_write_nothing_to_the_file(market_copy):
-    entries = "SELECT count(*) FROM duckdb_functions() WHERE database_name NOT IN ('system', 'temp')"
+    entries = "SELECT count(*) FROM duckdb_functions() WHERE database_name NOT IN ('system', 'temp', 'stockscan')"
     with connect(market_copy) as connection:
         connection.execute(SCAN).fetchall()
         assert connection.execute(entries).fetchone() == (0,)
     with duckdb.connect(market_copy) as without_extension:
         assert without_extension.execute("SELECT count(*) > 0 FROM bars").fetchone() == (True,)
         assert without_extension.execute(entries).fetchone() == (0,)
-        with pytest.raises(duckdb.CatalogException, match="scan_breakout"):
+        with pytest.raises((duckdb.BinderException, duckdb.CatalogException), match="scan_breakout|stockscan"):
             without_extension.execute(SCAN)
 
 
@@ -84,16 +84,16 @@ def test_it_can_be_loaded_twice(demo_file, expected):
 def test_built_in_functions_cannot_be_dropped(database):
     with pytest.raises(duckdb.Error):
         database.execute("DROP MACRO TABLE scan_breakout")
-    assert database.execute("SELECT count(*) FROM scanners() WHERE scanner = 'breakout'").fetchone() == (1,)
+    assert database.execute(f"SELECT count(*) FROM {P}scanners() WHERE scanner = 'breakout'").fetchone() == (1,)
 
 
 def test_a_view_over_a_scanner_outlives_the_connection(market_copy, expected):
     with connect(market_copy) as connection:
         connection.execute("CREATE VIEW hits AS " + SCAN)
-        connection.execute("CREATE MACRO scan_mine(scan_date) AS TABLE FROM scan_breakout(scan_date, min_price := 100)")
+        connection.execute(f"CREATE MACRO scan_mine(scan_date) AS TABLE FROM {P}scan_breakout(scan_date, min_price := 100)")
     with connect(market_copy) as connection:
         assert connection.execute("FROM hits").fetchall() == expected
-        assert connection.execute("SELECT scanner FROM scanners() WHERE NOT is_built_in").fetchall() == [("mine",)]
+        assert connection.execute(f"SELECT scanner FROM {P}scanners() WHERE NOT is_built_in").fetchall() == [("mine",)]
         day, price = expected[0][0], expected[0][2]
         assert (expected[0] in connection.execute("FROM scan_mine($1)", [day]).fetchall()) == (price >= 100)
 
@@ -118,7 +118,7 @@ def test_a_dataframe_is_a_source_by_its_name(demo, expected):
     nanoseconds = pandas_frame.astype({"ts": "datetime64[ns]"})
     for name in ("polars_frame", "pandas_frame", "nanoseconds", "arrow_frame"):
         assert demo.execute(SCAN.replace(")", f", source := '{name}')")).fetchall() == expected, name
-    assert demo.execute("SELECT count(*) FROM sessions(source := 'nanoseconds')").fetchall() == [(80,)]
+    assert demo.execute(f"SELECT count(*) FROM {P}sessions(source := 'nanoseconds')").fetchall() == [(80,)]
     del polars_frame, pandas_frame, nanoseconds
 
 
@@ -171,8 +171,8 @@ def test_many_threads_scan_at_once(demo, expected):
         with demo.cursor() as cursor:
             if task % 4 == 0:
                 with pytest.raises(duckdb.Error, match="scan_breakout: consolidation_period"):
-                    cursor.execute("FROM scan_breakout($1, consolidation_period := 0)", [day])
-            return cursor.execute("FROM scan_breakout($1)", [day]).fetchall() == [row for row in expected if row[0] == day]
+                    cursor.execute(f"FROM {P}scan_breakout($1, consolidation_period := 0)", [day])
+            return cursor.execute(f"FROM {P}scan_breakout($1)", [day]).fetchall() == [row for row in expected if row[0] == day]
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(scan, range(40)))
@@ -182,7 +182,7 @@ def test_lateral_calls_follow_their_row(demo, expected):
     # A few stocks: every row of a LATERAL reads all bars again.
     day, symbols = expected[0][0], [row[1] for row in expected][:2]
     demo.execute("CREATE OR REPLACE TEMP TABLE few AS FROM bars WHERE symbol IN $1 AND ts >= $2::DATE - 30 AND ts::TIME < '10:00'", [symbols, day])
-    scan = "FROM scan_breakout($1, source := 'few', resistance_break_pct := 0, breakout_volume_ratio := 0)"
+    scan = f"FROM {P}scan_breakout($1, source := 'few', resistance_break_pct := 0, breakout_volume_ratio := 0)"
     days = [day, day - dt.timedelta(days=1), day + dt.timedelta(days=1)]
     one_by_one = [row for each in sorted(days) for row in demo.execute(scan, [each]).fetchall()]
     assert one_by_one
@@ -196,12 +196,12 @@ def test_lateral_calls_follow_their_row(demo, expected):
     assert joined == one_by_one
     counts = demo.execute(
         f"""
-        SELECT (SELECT count(*) FROM scan_breakout('{day}', source := 'few', resistance_break_pct := grid.least))
+        SELECT (SELECT count(*) FROM {P}scan_breakout('{day}', source := 'few', resistance_break_pct := grid.least))
         FROM (VALUES (0.5), (50)) AS grid (least)
         ORDER BY grid.least
         """
     ).fetchall()
-    alone = demo.execute(f"FROM scan_breakout('{day}', source := 'few', resistance_break_pct := 0.5)").fetchall()
+    alone = demo.execute(f"FROM {P}scan_breakout('{day}', source := 'few', resistance_break_pct := 0.5)").fetchall()
     assert alone
     assert counts == [(len(alone),), (0,)]
 
@@ -221,13 +221,13 @@ def test_a_scan_is_a_part_of_a_larger_query(demo, expected):
 @pytest.mark.parametrize(
     "broken",
     [
-        "FROM scan_breakout('2025-01-15', cutoff_time := '25:00')",
-        "FROM scan_breakout('2025-01-15', consolidation_period := 251)",
-        "FROM scan_breakout('2025-01-15', source := 'nowhere')",
-        "FROM scan_breakout('2025-01-15', bogus := 1)",
-        "SELECT integer_in_range(range, 0, 4000, 'f', 'p') FROM range(5000)",
-        "SELECT to_exchange_time(make_timestamptz(range * 1000000000000000), 'Asia/Kolkata') FROM range(1000)",
-        "SELECT to_exchange_time(make_timestamptz(0), 'Atlantis')",
+        f"FROM {P}scan_breakout('2025-01-15', cutoff_time := '25:00')",
+        f"FROM {P}scan_breakout('2025-01-15', consolidation_period := 251)",
+        f"FROM {P}scan_breakout('2025-01-15', source := 'nowhere')",
+        f"FROM {P}scan_breakout('2025-01-15', bogus := 1)",
+        f"SELECT {P}integer_in_range(range, 0, 4000, 'f', 'p') FROM range(5000)",
+        f"SELECT {P}to_exchange_time(make_timestamptz(range * 1000000000000000), 'Asia/Kolkata') FROM range(1000)",
+        f"SELECT {P}to_exchange_time(make_timestamptz(0), 'Atlantis')",
     ],
 )
 def test_an_error_leaves_the_database_usable(demo, expected, broken):
@@ -241,16 +241,17 @@ def test_an_error_leaves_the_database_usable(demo, expected, broken):
 
 def test_python_dates_and_times_are_parameters(demo, expected):
     values = {"first": dt.datetime(2024, 10, 1), "last": dt.date(2025, 1, 15), "cutoff": dt.time(9, 50)}
-    assert demo.execute("FROM scan_breakout($first, $cutoff, end_date := $last)", values).fetchall() == expected
+    assert demo.execute(f"FROM {P}scan_breakout($first, $cutoff, end_date := $last)", values).fetchall() == expected
     timestamp = pandas.Timestamp("2024-10-01")
-    assert demo.execute("FROM scan_breakout($1, end_date := $2)", [timestamp, "2025-01-15"]).fetchall() == expected
+    assert demo.execute(f"FROM {P}scan_breakout($1, end_date := $2)", [timestamp, "2025-01-15"]).fetchall() == expected
 
 
 def test_the_shell_loads_the_extension_and_scans(demo_file, expected, tmp_path):
-    shell = shutil.which("haybarn", path=sysconfig.get_path("scripts"))
-    assert shell, "the package haybarn-cli has no command 'haybarn'"
+    name, options = ("duckdb", []) if IS_1_5 else ("haybarn", ["-no-agent"])
+    shell = shutil.which(name, path=sysconfig.get_path("scripts"))
+    assert shell, f"no command '{name}' among the packages"
     load = f"LOAD '{EXTENSION}'"
-    command = [shell, "-unsigned", "-readonly", "-no-init", "-no-agent", "-json", str(demo_file), "-c", load, "-c", SCAN]
+    command = [shell, "-unsigned", "-readonly", "-no-init", *options, "-json", str(demo_file), "-c", load, "-c", SCAN]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout[done.stdout.index("[{") :])
@@ -258,3 +259,22 @@ def test_the_shell_loads_the_extension_and_scans(demo_file, expected, tmp_path):
     done = subprocess.run([*command[:-1], SCAN.replace(")", ", min_price := -1)")], capture_output=True, text=True, timeout=60, cwd=tmp_path)
     assert done.returncode != 0
     assert "scan_breakout: min_price must be at least 0, got -1" in done.stderr
+
+
+def test_a_database_named_like_the_catalogue(demo_file, tmp_path):
+    """On 1.5 the functions have a catalogue of this name: the user's database of that name is refused, untouched, and works on."""
+    path = shutil.copy(demo_file, tmp_path / "stockscan.duckdb")
+    if not IS_1_5:
+        with connect(path) as connection:
+            assert connection.execute(SCAN).fetchall()
+        return
+    with duckdb.connect(path, config={"allow_unsigned_extensions": "true"}) as connection:
+        with pytest.raises(duckdb.Error, match="a database named 'stockscan' is open.*ATTACH"):
+            connection.execute(f"LOAD '{EXTENSION}'")
+        assert connection.execute("SELECT count(*) > 0 FROM bars").fetchone() == (True,)
+        assert connection.execute("SELECT count(*) FROM duckdb_functions() WHERE database_name = 'stockscan'").fetchone() == (0,)
+    # What the message says.
+    with connect() as connection:
+        connection.execute(f"ATTACH '{path}' AS market")
+        connection.execute("USE market")
+        assert connection.execute(SCAN).fetchall()
