@@ -165,26 +165,26 @@ def test_outcomes_are_the_trades_that_the_bars_show(folder):
 
 
 def test_latest_is_the_newest_session_that_was_scanned_with_or_without_hits(folder):
-    words = ["-t", "breakout,gap", "--set", "min_probability_score=75"]
+    words = ["-t", "vwap,gap", "--set", "min_probability_score=75"]
     scanner(folder, "publish", "all.duckdb", *words)
-    (counts,) = read(folder / "all.duckdb", "SELECT scan_date, hits FROM scans WHERE scanner = 'breakout' ORDER BY ALL")
+    (counts,) = read(folder / "all.duckdb", "SELECT scan_date, hits FROM scans WHERE scanner = 'vwap' ORDER BY ALL")
     quiet = next(day for (_, before), (day, hits) in zip(counts, counts[1:]) if before and not hits)
     scanner(folder, "publish", "results.duckdb", *words, "--end-date", quiet)
     latest, newest, hits = read(
         folder / "results.duckdb",
-        "FROM breakout_latest",
+        "FROM vwap_latest",
         "SELECT max(scan_date) FROM scans",
-        "SELECT count(*) FROM breakout_hits",
+        "SELECT count(*) FROM vwap_hits",
     )
     assert hits[0][0] > 0 and newest == [(quiet,)]
     # A view of the newest date among the hits would show those of a session before.
     assert latest == []
     latest, together, hits, all_hits = read(
         folder / "all.duckdb",
-        "SELECT scan_date, symbol FROM breakout_latest ORDER BY ALL",
-        "SELECT scan_date, symbol FROM latest WHERE scanner = 'breakout' ORDER BY ALL",
+        "SELECT scan_date, symbol FROM vwap_latest ORDER BY ALL",
+        "SELECT scan_date, symbol FROM latest WHERE scanner = 'vwap' ORDER BY ALL",
         "SELECT count(*) FROM hits",
-        "SELECT (SELECT count(*) FROM breakout_hits) + (SELECT count(*) FROM gap_hits)",
+        "SELECT (SELECT count(*) FROM vwap_hits) + (SELECT count(*) FROM gap_hits)",
     )
     assert latest == together and {day for day, _ in latest} <= {sessions(folder)[-1]}
     assert hits == all_hits
@@ -298,7 +298,7 @@ def test_after_a_change_of_old_bars_everything_from_there_on_is_scanned_again(fo
     # How far a scanner looks back nobody knows but itself.
     assert done["redone"] == sum(other > day or (other == day and "DELETE" not in correction) for other in sessions(folder))
     scanner(folder, "publish", "fresh.duckdb", "-t", LOOKING_BACK)
-    assert content(folder / "results.duckdb") == content(folder / "fresh.duckdb", "-t", LOOKING_BACK)
+    assert content(folder / "results.duckdb") == content(folder / "fresh.duckdb")
     assert content(folder / "results.duckdb") != before
 
 
@@ -517,6 +517,7 @@ def test_nothing_of_somebody_elses_is_touched(folder):
     for name, script in {
         "mine.duckdb": "CREATE TABLE prices AS SELECT 1 AS price",
         "scans.duckdb": "CREATE TABLE scans (scanner VARCHAR, scan_date DATE)",
+        "no_table.duckdb": "CREATE MACRO twice(x) AS 2 * x",
     }.items():
         with duckdb.connect(folder / name) as connection:
             connection.execute(script)
@@ -545,7 +546,8 @@ def test_nothing_of_somebody_elses_is_touched(folder):
         ("mine.duckdb", 2, "mine.duckdb holds something else than published results: prices"),
         ("scans.duckdb", 2, "scans.duckdb holds something else than published results: scans"),
         ("text.duckdb", 2, "text.duckdb is no DuckDB database"),
-        ("empty.duckdb", 2, "empty.duckdb holds something else than published results: it has no table"),
+        ("empty.duckdb", 2, "empty.duckdb is no DuckDB database"),
+        ("no_table.duckdb", 2, "no_table.duckdb holds something else than published results: it has no table"),
         ("new.csv", 2, "new.csv: expected a DuckDB file, such as results.duckdb, or a folder"),
         ("notes", 2, "notes holds something else than published results: notes.txt"),
         ("bars", 2, "bars holds something else than published results: bars.parquet"),
