@@ -85,7 +85,6 @@ functions! { Api,
     duckdb_array_type_array_size(duckdb_logical_type) -> idx_t;
     duckdb_struct_type_child_count(duckdb_logical_type) -> idx_t;
     duckdb_struct_type_child_name(duckdb_logical_type, idx_t) -> *mut c_char;
-    duckdb_struct_type_child_type(duckdb_logical_type, idx_t) -> duckdb_logical_type;
     duckdb_data_chunk_get_column_count(duckdb_data_chunk) -> idx_t;
     duckdb_data_chunk_get_vector(duckdb_data_chunk, idx_t) -> duckdb_vector;
     duckdb_data_chunk_get_size(duckdb_data_chunk) -> idx_t;
