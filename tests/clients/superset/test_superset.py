@@ -181,3 +181,47 @@ def test_sql_lab_says_what_is_wrong(superset, database):
     refused = ask("SELECT * FROM scan_breakout('2025-01-15', consolidation_period := 0)")
     assert refused.status_code >= 400
     assert "consolidation_period" in refused.text and "got 0" in refused.text
+
+
+@pytest.fixture(scope="module")
+def listener(tmp_path_factory):
+    """The address of a `scanner serve` that speaks the protocol of PostgreSQL, on a demo market, and a key for it."""
+    scanner = Path(os.environ.get("STOCKSCAN_SCANNER", ROOT / "target/debug/scanner")).resolve()
+    assert scanner.is_file(), f"{scanner} is missing; 'cargo build -p scanner' builds it, STOCKSCAN_SCANNER names another"
+    folder = tmp_path_factory.mktemp("listener")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("STOCKSCAN_")} | {"HOME": str(folder)}
+    subprocess.run([scanner, "-q", "demo"], cwd=folder, env=kept, check=True)
+    key = subprocess.run([scanner, "-q", "key", "add", "superset"], cwd=folder, env=kept, check=True, capture_output=True, text=True).stdout.strip()
+    log = folder / "server.log"
+    with log.open("wb") as output:
+        server = subprocess.Popen([scanner, "serve", "--port", "0", "--postgres-port", "0"], cwd=folder, env=kept, stdout=output, stderr=output)
+    deadline = time.monotonic() + 60
+    while not (found := re.search(r"PostgreSQL at \S+:(\d+)", log.read_text())):
+        assert server.poll() is None and time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+    yield f"127.0.0.1:{found[1]}", key
+    server.terminate()
+    assert server.wait(timeout=60) == 0, log.read_text()
+
+
+def test_a_chart_of_a_scan_over_the_protocol_of_postgresql(superset, listener, stockscan, market):
+    """Schemas, tables and columns are browsed, and a chart stands on a scan, by Superset's PostgreSQL dialect: no DuckDB in Superset."""
+    address, key = listener
+    connection = {"database_name": "Listener", "sqlalchemy_uri": f"postgresql+psycopg2://superset:{key}@{address}/market"}
+    superset.post("/database/test_connection/", connection)
+    database = superset.post("/database/", connection | {"expose_in_sqllab": True})["id"]
+    schemas = superset.get(f"/database/{database}/schemas/")["result"]
+    assert "main" in schemas
+    tables = superset.get(f"/database/{database}/tables/", params={"q": "(schema_name:main)"})["result"]
+    assert "bars" in [table["value"] for table in tables]
+    columns = superset.get(f"/database/{database}/table_metadata/", params={"name": "bars", "schema": "main"})["columns"]
+    assert [column["name"] for column in columns] == ["symbol", "ts", "open", "high", "low", "close", "volume"]
+
+    dataset = superset.post("/dataset/", {"database": database, "schema": "main", "table_name": "over_the_wire", "sql": SCAN})["id"]
+    best = {"expressionType": "SIMPLE", "column": {"column_name": "breakout_pct"}, "aggregate": "MAX", "label": "best"}
+    query = {"columns": ["scan_date", "symbol"], "metrics": [best], "row_limit": 100}
+    body = {"datasource": {"id": dataset, "type": "table"}, "queries": [query], "result_format": "json", "result_type": "full", "force": True}
+    rows = superset.post("/chart/data", body)["result"][0]["data"]
+    with stockscan.connect(market) as connection:
+        expected = connection.sql(f"SELECT epoch_ms(scan_date), symbol, breakout_pct FROM ({SCAN}) ORDER BY ALL").fetchall()
+    assert sorted((row["scan_date"], row["symbol"], row["best"]) for row in rows) == expected
