@@ -94,7 +94,8 @@ fn served(example: &str) -> String {
     let kept: Vec<&str> =
         words.iter().enumerate().filter(|(at, _)| port.is_none_or(|port| *at != port && *at != port + 1)).map(|(_, word)| *word).collect();
     format!(
-        "{} --port 0 >served.log 2>&1 & server=$!
+        ": >served.log
+        {} --port 0 >>served.log 2>&1 & server=$!
         until grep -q ' at http://' served.log; do kill -0 $server || {{ cat served.log; exit 1; }}; sleep 0.1; done
         kill $server
         wait $server",

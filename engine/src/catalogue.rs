@@ -154,12 +154,16 @@ impl Engine {
     pub fn signature(&self, function: &str) -> Result<Signature> {
         let quoted = quoted(function);
         let refusal = self.connection.prepare(&format!("FROM {quoted}(no_such_parameter_ := 0)")).err();
-        let message = refusal.map(|error| error.to_string()).unwrap_or_default();
+        let message = refusal.as_ref().map(ToString::to_string).unwrap_or_default();
         let candidate = message.lines().map(str::trim).find(|line| line.starts_with(function) || line.starts_with(&quoted));
         match candidate.and_then(|line| parse_signature(function, line)) {
             Some(signature) => Ok(signature),
             None => {
                 let known = self.table_macros()?;
+                // It is there: the question itself failed, as one does that is interrupted.
+                if let Some(error) = refusal.filter(|_| known.iter().any(|name| name == function)) {
+                    return Err(error.into());
+                }
                 let suggestion = nearest(function, known.iter().map(String::as_str));
                 Err(Error::UnknownFunction { kind: "function", given: function.to_owned(), suggestion, known })
             }
