@@ -312,9 +312,7 @@ impl Value {
                         .collect(),
                 ),
                 LogicalTypeID::Struct => Content::Nested(
-                    (0..kind.names.len() as u64)
-                        .map(|index| Self::from_handle((api.duckdb_get_struct_child)(handle.0, index)))
-                        .collect(),
+                    (0..kind.names.len() as u64).map(|index| Self::from_handle((api.duckdb_get_struct_child)(handle.0, index))).collect(),
                 ),
                 _ => Content::Plain(handle),
             };
