@@ -84,7 +84,11 @@ def _parse(path: Path, lines: list[tuple[int, str]]) -> list[Record]:
         elif block:
             is_for_this = True
             while block[0][1].split()[0] in CONDITIONS:
-                condition, version = block.pop(0)[1].split()
+                place, text = block.pop(0)
+                condition, version = text.split()
+                if not re.fullmatch(r"duckdb-\d+\.\d+", version):
+                    # Misspelt, it would be a record that never runs.
+                    raise Failure(f"{path}:{place}: '{text}'; expected a version such as duckdb-1.5")
                 is_for_this &= (condition == "onlyif") == duckdb.__version__.startswith(version.removeprefix("duckdb-"))
             if not is_for_this:
                 block = []

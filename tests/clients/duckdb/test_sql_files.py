@@ -36,6 +36,7 @@ def test_every_file_of_sql_has_a_test_of_its_name():
         "statement error\nSELECT nonsense\n----\nanother message",
         "statement perhaps\nSELECT 1",
         "skipif duckdb-0.9\nquery I\nSELECT 1\n----\n2",
+        "onlyif duckdb1.5\nquery I\nSELECT 1\n----\n1",
         "loop i 0 2\n\nquery I\nSELECT ${i}\n----\n0\n\nendloop",
     ],
 )

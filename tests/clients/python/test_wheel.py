@@ -1,6 +1,7 @@
 """The Python package: one wheel has the file for each DuckDB, and load() picks it."""
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -70,6 +71,17 @@ stockscan.load(Other())
 """,
     )
     assert f"stockscan has no extension for DuckDB {version[1:]}; it has them for 2.0.0 and for 1.5" in done.stderr
+
+
+def test_the_readme_is_of_the_duckdb_that_pip_installs(site, stockscan):
+    (block,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "python/README.md").read_text(), re.MULTILINE | re.DOTALL)
+    done = run(site, stockscan.in_place(block))
+    assert "DEMO" in done.stdout, done.stderr
+
+
+def test_pip_installs_no_duckdb_that_load_refuses():
+    newest = (ROOT / "extension/duckdb-version").read_text().strip().removeprefix("v")
+    assert f'"duckdb>=1.5,<={newest}"' in (ROOT / "python/pyproject.toml").read_text()
 
 
 def test_the_version_is_one(wheel):
